@@ -1,0 +1,41 @@
+"""Which pools are announced, from which nodes, through which interfaces.
+
+An advertisement is compiled: names and label selectors of pools are resolved to the set of pool names it covers today. Node selectors stay
+selectors, since nodes come and go much more often than configuration does.
+"""
+
+import dataclasses
+
+from metallb_core.domain import selectors
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NodePreference:
+    """A weight (1 to 100) for the nodes that `selector` matches; an empty selector matches every node."""
+
+    weight: int
+    selector: selectors.Selector
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class L2Advertisement:
+    """One L2Advertisement.
+
+    `pools`: names of the pools it covers. `node_selectors` and `service_selectors`: alternatives, empty means every node, every Service.
+    `interfaces`: empty means all of a node's usable interfaces.
+    """
+
+    name: str
+    pools: frozenset[str]
+    node_selectors: tuple[selectors.Selector, ...] = ()
+    interfaces: frozenset[str] = frozenset()
+    service_selectors: tuple[selectors.Selector, ...] = ()
+    preferences: tuple[NodePreference, ...] = ()
+
+    def covers_node(self, labels: selectors.Labels) -> bool:
+        """Whether a node with `labels` may announce under this advertisement."""
+        return not self.node_selectors or selectors.any_matches(self.node_selectors, labels)
+
+    def covers_service(self, labels: selectors.Labels) -> bool:
+        """Whether a Service with `labels` is announced under this advertisement."""
+        return not self.service_selectors or selectors.any_matches(self.service_selectors, labels)
