@@ -5,6 +5,7 @@ A pool is compiled: its text is parsed, its intervals are in the order of the sp
 """
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 
 from metallb_core.domain import addresses, selectors
 
@@ -44,3 +45,10 @@ class Pool:
     def families(self) -> frozenset[addresses.Family]:
         """The families it has addresses of."""
         return frozenset(interval.family for interval in self.intervals)
+
+
+def containing(pools: Iterable[Pool], wanted: Sequence[addresses.Address]) -> Pool | None:
+    """The first pool that may hand out every one of `wanted`, or None; no addresses are in no pool."""
+    if not wanted:
+        return None
+    return next((pool for pool in pools if all(address in pool for address in wanted)), None)

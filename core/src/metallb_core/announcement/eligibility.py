@@ -1,0 +1,90 @@
+"""Which nodes may announce a Service over layer 2, and through which interfaces.
+
+A node is a candidate when all of this holds; the first that fails is the reason it is not:
+1. its speaker is alive (membership), or membership is off;
+2. the exclude label is absent (unless ignored) and its NetworkUnavailable condition is not True;
+3. an advertisement that covers the Service covers the node;
+4. it has one of the interfaces those advertisements name, up and with carrier; where they name none, it has any usable one;
+5. with externalTrafficPolicy Local, it has an endpoint that can serve.
+
+Rule 4 goes beyond MetalLB, which elects first and then finds the interface missing. Rule 1 comes first, so that a dead node's endpoints leave
+the election with the verdict, not when Kubernetes gives up on the node.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from metallb_core.announcement import view
+from metallb_core.domain import advertisements, pools, reasons, services
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """A node that may announce. `interfaces`: names to announce through, empty for all usable ones."""
+
+    node: str
+    interfaces: frozenset[str]
+
+
+def advertisements_of(
+    service: services.Service, pool: pools.Pool, announced: tuple[advertisements.L2Advertisement, ...]
+) -> tuple[advertisements.L2Advertisement, ...]:
+    """The advertisements that cover both the pool and the Service."""
+    return tuple(ad for ad in announced if pool.name in ad.pools and ad.covers_service(service.labels))
+
+
+def interfaces_on(
+    labels: Mapping[str, str], matching: tuple[advertisements.L2Advertisement, ...]
+) -> frozenset[str] | None:
+    """The interfaces that the advertisements covering a node with `labels` name: their union, empty for "all", None if none covers it."""
+    covering = [ad for ad in matching if ad.covers_node(labels)]
+    if not covering:
+        return None
+    if any(not ad.interfaces for ad in covering):
+        return frozenset()
+    return frozenset().union(*(ad.interfaces for ad in covering))
+
+
+def candidate(
+    name: str,
+    seen: view.View,
+    matching: tuple[advertisements.L2Advertisement, ...],
+    serving: frozenset[str],
+    *,
+    local: bool,
+) -> Candidate | reasons.Refusal:
+    """Whether node `name` may announce under the advertisements `matching`; `serving` are the nodes with an endpoint that can serve."""
+    node = seen.nodes.get(name)
+    if node is None or (seen.members is not None and name not in seen.members):
+        return reasons.Refusal(reasons.Reason.NO_ELIGIBLE_NODE, f"node {name} has no live speaker")
+    if node.excluded and not seen.ignore_exclude_label:
+        return reasons.Refusal(
+            reasons.Reason.NODE_EXCLUDED, f"node {name} carries the exclude-from-external-load-balancers label"
+        )
+    if node.network_unavailable:
+        return reasons.Refusal(reasons.Reason.NODE_NETWORK_UNAVAILABLE, f"the network of node {name} is unavailable")
+    interfaces = interfaces_on(node.labels, matching)
+    if interfaces is None:
+        return reasons.Refusal(reasons.Reason.NO_ADVERTISEMENT, f"no L2Advertisement of the pool covers node {name}")
+    usable = seen.links.get(name)
+    if usable is not None and not (interfaces & usable if interfaces else usable):
+        wanted = f"none of {', '.join(sorted(interfaces))}" if interfaces else "no interface"
+        return reasons.Refusal(reasons.Reason.INTERFACE_MISSING, f"{wanted} on node {name} is up with carrier")
+    if local and name not in serving:
+        return reasons.Refusal(
+            reasons.Reason.NO_LOCAL_ENDPOINT, f"externalTrafficPolicy is Local and node {name} has no ready endpoint"
+        )
+    return Candidate(name, interfaces)
+
+
+def candidates(
+    seen: view.View,
+    matching: tuple[advertisements.L2Advertisement, ...],
+    serving: frozenset[str],
+    *,
+    local: bool,
+) -> tuple[Candidate, ...]:
+    """Every node that may announce under the advertisements `matching`."""
+    names = seen.nodes if seen.members is None else seen.members
+    judged = (candidate(name, seen, matching, serving, local=local) for name in names)
+    return tuple(verdict for verdict in judged if isinstance(verdict, Candidate))
