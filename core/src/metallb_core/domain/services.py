@@ -49,11 +49,13 @@ class Service:
     - `annotations` holds only those of this project (`metallb.io/` and `metallb.universe.tf/`).
     - `ingress` holds the parsed `status.loadBalancer.ingress[].ip`; `ingress_extra` is True where an entry has no readable `ip` (a host name,
       say), so that "exactly as we wrote it" can be told from "somebody added something".
+    - `created` is RFC 3339 in UTC, so that it sorts as text.
     - `selector` is sorted, since sharing compares it as text.
     """
 
     key: ServiceKey
     uid: str = ""
+    created: str = ""
     resource_version: str = ""
     is_load_balancer: bool = True
     load_balancer_class: str | None = None

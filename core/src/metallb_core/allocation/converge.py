@@ -1,0 +1,194 @@
+"""What one Service should have: the decision, as a value.
+
+An address that a Service has is kept unless
+- the Service is no load balancer any more, or has no cluster IP;
+- no pool holds the address any more: then another is found, in the same write; only if there is none is the Service left without;
+- its user asks for another address or pool, and that can be had; when it cannot, the old one stays and the reason is told;
+- a more senior Service holds it on terms that do not allow sharing;
+- its family is no longer one of the Service's; the other family's address stays.
+
+A pool that stops being meant for a Service (serviceAllocation, labels of Service or namespace) does not take an address back that it has given:
+nobody asked for the address to change. MetalLB would take it; so would it clear an address before looking whether the new wish can be met.
+The order of two addresses is that of ipFamilies when they are given, and stays as it is afterwards: the election hangs on the first.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+
+from metallb_core.allocation import choice, ledger, request
+from metallb_core.domain import addresses as ip  # a plan has a field called addresses
+from metallb_core.domain import pools, reasons, services
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EventIntent:
+    """An Event to tell people, once for as long as it stays true."""
+
+    type: str
+    reason: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`addresses` and `pool` are what status and annotation should say; `write` says whether they do not yet.
+
+    `refusal`: why the Service does not have all it asks for. `waits_for`: names of the pools whose change could help, None for any.
+    """
+
+    addresses: tuple[ip.Address, ...] = ()
+    pool: str | None = None
+    write: bool = False
+    events: tuple[EventIntent, ...] = ()
+    refusal: reasons.Refusal | None = None
+    waits_for: frozenset[str] | None = None
+
+
+def is_ours(service: services.Service, load_balancer_class: str) -> bool:
+    """Whether a Service is for a controller of `load_balancer_class` (empty: the one for Services without a class)."""
+    return (service.load_balancer_class or "") == load_balancer_class
+
+
+def converge(service: services.Service, book: ledger.Ledger, known: Iterable[pools.Pool]) -> Plan:
+    """Decide about a Service of ours that exists. Reads the ledger, writes nothing."""
+    if not service.is_load_balancer:
+        return _plan(service, (), None)
+    families = choice.families_of(service)
+    held = book.reserved(service.key) or service.ingress
+    if isinstance(families, reasons.Refusal):
+        if families.reason is reasons.Reason.NO_CLUSTER_IP:
+            return _plan(service, (), None, refusal=families, cause=families.detail)
+        return _stay(service, book, held, families, "not enough clusterips")
+    asked = request.parse(service)
+    if isinstance(asked, reasons.Refusal):
+        return _stay(service, book, held, asked, "LoadBalancerFailed" if held else "AllocationFailed")
+    search = choice.Search(service, asked, families, known, book, held)
+    kept, cause = _keepable(service, book, held, families)
+    if kept and _is_wanted(kept, asked, book):
+        return _completed(service, search, kept, book, families)
+    found = search.run()
+    if isinstance(found, choice.Found):
+        return _plan(service, found.addresses, found.pool, cause=cause)
+    if kept:
+        event = EventIntent(
+            "Warning", "LoadBalancerFailed", f"the address is kept, since the wish cannot be met: {found.refusal}"
+        )
+        return _plan(service, kept, _pool_name(book, kept), refusal=found.refusal, waits=found.pools, events=(event,))
+    event = EventIntent(
+        "Warning", "AllocationFailed", f"Failed to allocate IP for {str(service.key)!r}: {found.refusal}"
+    )
+    return _plan(service, (), None, refusal=found.refusal, waits=found.pools, events=(event,), cause=cause)
+
+
+def _keepable(
+    service: services.Service, book: ledger.Ledger, held: tuple[ip.Address, ...], families: choice.Families
+) -> tuple[tuple[ip.Address, ...], str]:
+    """The part of `held` that the Service may go on having, and why the rest is lost."""
+    mine = ledger.claim_of(service, held)
+    kept: list[ip.Address] = []
+    cause = ""
+    for address in held:
+        if book.pool_of(address) is None:
+            cause = f"no IPAddressPool holds {address} any more"
+        elif address.family not in families.wanted:
+            cause = f"the Service has no {address.family.kubernetes_name} any more"
+        elif any(address.family == other.family for other in kept):
+            cause = f"{address} is the second address of its family"
+        elif (clash := book.clash(service.key, mine, address, seniors_only=True)) is not None:
+            cause = str(clash)
+        else:
+            kept.append(address)
+    names = {_pool_name(book, (address,)) for address in kept}
+    if len(names) > 1:
+        # Speakers announce the addresses of one Service together, under the advertisements of one pool.
+        cause = f"{', '.join(map(str, kept[1:]))} is now of another pool than {kept[0]}"
+        kept = kept[:1]
+    return tuple(kept), cause
+
+
+def _is_wanted(kept: tuple[ip.Address, ...], asked: request.Request, book: ledger.Ledger) -> bool:
+    """Whether what is held is what the user asks for."""
+    if asked.pool and _pool_name(book, kept) != asked.pool:
+        return False
+    return set(asked.addresses) <= set(kept)
+
+
+def _completed(
+    service: services.Service,
+    search: choice.Search,
+    kept: tuple[ip.Address, ...],
+    book: ledger.Ledger,
+    families: choice.Families,
+) -> Plan:
+    """Keep what is held, and add the family that is missing, if that can be had."""
+    pool = _pool_name(book, kept)
+    full = search.complete(kept, pool)
+    if isinstance(full, choice.Found):
+        return _plan(service, full.addresses, pool)
+    if families.all_needed:
+        event = EventIntent("Warning", "AllocationFailed", str(full.refusal))
+        return _plan(service, kept, pool, refusal=full.refusal, waits=full.pools, events=(event,))
+    event = EventIntent("Normal", "AdditionalAssignFailed", str(full.refusal))
+    return _plan(service, kept, pool, waits=full.pools, events=(event,))
+
+
+def _stay(
+    service: services.Service,
+    book: ledger.Ledger,
+    held: tuple[ip.Address, ...],
+    refusal: reasons.Refusal,
+    told_as: str,
+) -> Plan:
+    """The wish cannot be read: what is held and still allowed stays, nothing new is given."""
+    event = EventIntent("Warning", told_as, str(refusal))
+    mine = ledger.claim_of(service, held)
+    allowed = [
+        address
+        for address in held
+        if book.pool_of(address) is not None and book.clash(service.key, mine, address, seniors_only=True) is None
+    ]
+    kept = tuple(allowed)
+    cause = "no IPAddressPool holds it any more, or another Service has it" if len(kept) < len(held) else ""
+    pool = _pool_name(book, kept) if kept else None
+    return _plan(service, kept, pool, refusal=refusal, events=(event,), cause=cause)
+
+
+def _pool_name(book: ledger.Ledger, where: tuple[ip.Address, ...]) -> str:
+    pool = book.pool_of(where[0])
+    return pool.name if pool is not None else ""
+
+
+def _plan(
+    service: services.Service,
+    where: tuple[ip.Address, ...],
+    pool: str | None,
+    *,
+    refusal: reasons.Refusal | None = None,
+    waits: frozenset[str] | None = frozenset(),
+    events: tuple[EventIntent, ...] = (),
+    cause: str = "",
+) -> Plan:
+    written = service.annotations.get(request.ALLOCATED_FROM)
+    write = where != service.ingress or service.ingress_extra or (pool or None) != (written or None)
+    told = list(events)
+    if write:
+        lost = [str(address) for address in service.ingress if address not in where]
+        new = [str(address) for address in where if address not in service.ingress]
+        if lost and cause:
+            told.insert(0, EventIntent("Normal", "ClearAssignment", f"Cleared {', '.join(lost)}: {cause}"))
+        if new:
+            listed = ", ".join(f'"{address}"' for address in new)
+            told.append(EventIntent("Normal", "IPAllocated", f"Assigned IP [{listed}]"))
+        if request.uses_legacy(service):
+            message = (
+                f'Service "{service.key}" uses deprecated annotations of metallb.universe.tf; use metallb.io instead'
+            )
+            told.append(EventIntent("Warning", "deprecatedAnnotation", message))
+    return Plan(
+        addresses=where,
+        pool=pool or None,
+        write=write,
+        events=tuple(told),
+        refusal=refusal,
+        waits_for=frozenset() if refusal is None and not waits else waits,
+    )
