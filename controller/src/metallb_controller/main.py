@@ -1,0 +1,86 @@
+"""The program: read the settings, open what it needs, run a controller until asked to stop."""
+
+import asyncio
+import contextlib
+import os
+import pathlib
+import random
+import socket
+import sys
+
+from metallb_controller import controller, flags
+from metallb_core import version
+from metallb_core.kube import client as clients
+from metallb_core.kube import connection, events, instruments, reviews
+from metallb_core.runtime import clock as clocks
+from metallb_core.runtime import health, log, metrics, settings, supervise, tls
+
+LOG = log.get("controller")
+COMPONENT = "metallb-controller"
+# Connections beside the workers' own: four watches, the lease, Events, pool status.
+SPARE_CONNECTIONS = 16
+STOP_SECONDS = 8.0
+
+
+async def run(values: settings.Values) -> int:
+    """Run until a signal; the exit status."""
+    clock = clocks.SystemClock()
+    place = connection.discover(values[flags.KUBECONFIG] or None)
+    namespace = values[flags.NAMESPACE] or place.namespace or "metallb-system"
+    identity = values[flags.POD_NAME] or socket.gethostname()
+    options = tls.Options.parse(values[flags.TLS_MIN_VERSION], values[flags.TLS_CIPHERS], values[flags.TLS_CURVES])
+    registry = metrics.Registry()
+    shared = instruments.Instruments(registry)
+    LOG.info("starting", version=version.__version__, identity=identity, namespace=namespace)
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            clients.Client(
+                place,
+                user_agent=f"{COMPONENT}/{version.__version__}",
+                on_request=shared.request,
+                pool=values[flags.WORKERS] + SPARE_CONNECTIONS,
+            )
+        )
+        one = controller.Controller(
+            controller.Settings(
+                namespace=namespace,
+                identity=identity,
+                load_balancer_class=values[flags.LB_CLASS],
+                secret=values[flags.ML_SECRET_NAME],
+                deployment=values[flags.DEPLOYMENT],
+                workers=values[flags.WORKERS],
+            ),
+            client=client,
+            clock=clock,
+            random=random.Random(),
+            recorder=events.EventRecorder(client, COMPONENT, identity, clock),
+            shared_metrics=shared,
+            collectors=registry.collectors,
+        )
+        await stack.enter_async_context(health.serve(one.failing, port=values[flags.HEALTH_PORT]))
+        path = values[flags.METRICS_CERTIFICATES]
+        certificates = await stack.enter_async_context(
+            metrics.serve(
+                registry,
+                port=values[flags.PORT],
+                gatekeeper=reviews.Reviewer(client, clock),
+                options=options,
+                certificates=pathlib.Path(path) if path else None,
+                clock=clock,
+            )
+        )
+        parts = one.parts()
+        if certificates is not None:
+            parts.insert(0, supervise.Part(name="certificates", run=lambda: certificates.keep_current(clock)))
+        return await supervise.supervise(parts, clock=clock, stop_seconds=STOP_SECONDS)
+
+
+def main() -> int:
+    """The entry point."""
+    values = settings.parse_or_exit(flags.ALL, sys.argv[1:], os.environ)
+    log.configure(values[flags.LOG_LEVEL])
+    try:
+        return asyncio.run(run(values))
+    except (settings.SettingsError, tls.InvalidTLSError, connection.InvalidConnectionError) as error:
+        LOG.error("cannot start", error=error)
+        return 1

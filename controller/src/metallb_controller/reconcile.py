@@ -1,0 +1,194 @@
+"""Give Services their addresses: decide, reserve, write, report.
+
+- One key is never handled twice at once; between reading the ledger and reserving in it nothing awaits, so two keys never get one address.
+- A write carries the version the decision was made on: a Service that changed meanwhile is decided anew, not overwritten. So whatever the
+  informer shows next settles whether the write took place, and ends the reservation.
+- While the informer still shows the version that was written on, there is nothing to decide: the key comes back with the news.
+- When the server said no, the reservation ends at once; when it did not answer, it stays until the informer or a repetition settles it.
+- An Event tells of a change once; that a resync reaches the same conclusion is no news.
+"""
+
+from collections.abc import Callable, Iterable
+
+from metallb_core.allocation import converge, ledger, request, waiting
+from metallb_core.config import compiled
+from metallb_core.domain import services
+from metallb_core.kube import client as clients
+from metallb_core.kube import errors, events, resources, store
+from metallb_core.runtime import clock, log
+
+LOG = log.get("allocation")
+
+
+def reference(service: services.Service) -> events.ObjectRef:
+    """The Service as an Event names it."""
+    return events.ObjectRef(
+        api_version="v1", kind="Service", namespace=service.key.namespace, name=service.key.name, uid=service.uid
+    )
+
+
+def patch(service: services.Service, plan: converge.Plan) -> dict[str, object]:
+    """The status patch that makes `plan` true: addresses and annotation together, on the version that was decided on."""
+    ingress = [{"ip": str(address)} for address in plan.addresses]
+    return {
+        "metadata": {
+            "resourceVersion": service.resource_version,
+            "annotations": {request.ALLOCATED_FROM: plan.pool},
+        },
+        "status": {"loadBalancer": {"ingress": ingress or None}},
+    }
+
+
+class Reconciler:
+    """See the module. `requeue(keys)` has Services looked at again; `on_latency(seconds)` hears how long each first address took."""
+
+    def __init__(
+        self,
+        *,
+        client: clients.Client,
+        clock: clock.Clock,
+        recorder: events.EventRecorder,
+        stored: store.Store[services.ServiceKey, services.Service],
+        load_balancer_class: str,
+        requeue: Callable[[Iterable[services.ServiceKey]], None],
+        on_pools: Callable[[frozenset[str]], None],
+        on_latency: Callable[[float], None],
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._recorder = recorder
+        self._services = stored
+        self._class = load_balancer_class
+        self._requeue = requeue
+        self._on_pools = on_pools
+        self._on_latency = on_latency
+        self._config = compiled.EMPTY
+        self._written_on: dict[services.ServiceKey, str] = {}
+        self._noticed: dict[services.ServiceKey, float] = {}
+        self._told: dict[services.ServiceKey, frozenset[converge.EventIntent]] = {}
+        self._waiting = waiting.Waiting()
+        self.book = ledger.Ledger()
+
+    # What changes from outside
+
+    def begin(self, config: compiled.Config) -> None:
+        """Start from what is observed: assigned Services first, the oldest first, so that none loses its address to a newcomer."""
+        self.book = ledger.Ledger()
+        self._written_on.clear()
+        self._waiting = waiting.Waiting()
+        self._config = config
+        self.book.set_pools(config.pools)
+        for service in sorted(self._services.values(), key=lambda each: (each.created, each.key)):
+            if converge.is_ours(service, self._class):
+                self.book.observe(service)
+        self._on_pools(frozenset(config.pools))
+        queue = sorted(self._services.values(), key=lambda each: (not each.ingress, each.created, each.key))
+        self._requeue([service.key for service in queue])
+
+    def configure(self, config: compiled.Config) -> None:
+        """A new configuration is in force: look again at the Services it can affect, those that hold addresses of changed pools first."""
+        self._config = config
+        changed = self.book.set_pools(config.pools)
+        if not changed:
+            return
+        self._touched(changed, woken=False)
+        affected = [
+            service.key
+            for service in self._services.values()
+            if (service.ingress and service.annotations.get(request.ALLOCATED_FROM, "") in changed)
+            or any((pool := self.book.pool_of(address)) is None or pool.name in changed for address in service.ingress)
+        ]
+        self._requeue([*affected, *self._waiting.all()])
+
+    def observed(self, key: services.ServiceKey, service: services.Service | None) -> None:
+        """The informer shows a Service anew."""
+        if service is None or not converge.is_ours(service, self._class):
+            touched = self.book.forget(key)
+            self._forget(key)
+        else:
+            touched = self.book.observe(service)
+        self._touched(touched)
+
+    # One Service
+
+    async def reconcile(self, key: services.ServiceKey) -> None:
+        """Make one Service right. Raises ApiError and Unreachable, to be tried again."""
+        service = self._services.get(key)
+        if service is None or service.deleting or not converge.is_ours(service, self._class):
+            return
+        if self._written_on.get(key) == service.resource_version:
+            return
+        plan = converge.converge(service, self.book, self._config.pools.values())
+        self._wait_or_not(service, plan)
+        if plan.write:
+            if plan.addresses:
+                self._noticed.setdefault(key, self._clock.monotonic())
+                # A reservation may take an address that others hope for, and frees none.
+                self._on_pools(self.book.reserve(service, plan.addresses))
+            await self._write(service, plan)
+        self._tell(service, plan)
+
+    async def _write(self, service: services.Service, plan: converge.Plan) -> None:
+        key = service.key
+        self._written_on[key] = service.resource_version
+        try:
+            await self._client.merge_patch(
+                resources.SERVICES, key.name, key.namespace, patch(service, plan), subresource="status"
+            )
+        except errors.ApiError as error:
+            self._written_on.pop(key, None)
+            if error.status < 500:
+                # Refused, so it did not take place. A server that failed may yet have written it.
+                self._touched(self.book.cancel(key))
+            if error.conflict or error.not_found:
+                # The Service changed or went; the informer brings the news, and the key with it.
+                return
+            raise
+        except errors.Unreachable:
+            self._written_on.pop(key, None)
+            raise
+        LOG.info(
+            "assigned" if plan.addresses else "cleared",
+            service=str(key),
+            addresses=[str(address) for address in plan.addresses],
+            pool=plan.pool or "",
+        )
+        noticed = self._noticed.pop(key, None)
+        if noticed is not None and not service.ingress:
+            self._on_latency(self._clock.monotonic() - noticed)
+
+    # Consequences
+
+    def _wait_or_not(self, service: services.Service, plan: converge.Plan) -> None:
+        if plan.waits_for is not None and not plan.waits_for:
+            self._waiting.remove(service.key)
+        else:
+            self._waiting.put(service.key, service.created, plan.waits_for)
+
+    def _touched(self, names: frozenset[str], *, woken: bool = True) -> None:
+        if not names:
+            return
+        self._on_pools(names)
+        if woken:
+            self._requeue(self._waiting.for_pools(names))
+
+    def _tell(self, service: services.Service, plan: converge.Plan) -> None:
+        told = self._told.get(service.key, frozenset())
+        now = frozenset(plan.events)
+        for event in plan.events:
+            if event not in told or plan.write:
+                self._recorder.emit(reference(service), event.type, event.reason, event.message)
+        if now:
+            self._told[service.key] = now
+        else:
+            self._told.pop(service.key, None)
+        if plan.refusal is not None and now - told:
+            LOG.warn(
+                "not as asked for", service=str(service.key), code=plan.refusal.reason.code, why=plan.refusal.detail
+            )
+
+    def _forget(self, key: services.ServiceKey) -> None:
+        self._waiting.remove(key)
+        self._written_on.pop(key, None)
+        self._noticed.pop(key, None)
+        self._told.pop(key, None)
