@@ -1,0 +1,1 @@
+"""The project's images, built without a container engine. Rules are in `build`."""

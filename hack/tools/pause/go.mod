@@ -1,0 +1,3 @@
+module metallb.io/hack/tools/pause
+
+go 1.24.0
