@@ -1,0 +1,20 @@
+"""Runs every generator, in the order in which one's output is another's input.
+
+python -m generate            write everything
+python -m generate --check    fail when any file is stale
+"""
+
+import sys
+
+from generate import crds, manifests, output, values_doc, values_schema
+
+STEPS = (
+    ("generate.crds", crds),
+    ("generate.values_schema", values_schema),
+    ("generate.values_doc", values_doc),
+    ("generate.manifests", manifests),
+)
+
+if __name__ == "__main__":
+    statuses = [output.run(name, step.files, step.owned, sys.argv[1:]) for name, step in STEPS]
+    sys.exit(max(statuses))

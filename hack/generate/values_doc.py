@@ -1,0 +1,47 @@
+"""Writes docs/values.md, the reference of the chart's values, from the comments of values.yaml.
+
+python -m generate.values_doc            write
+python -m generate.values_doc --check    fail when it is stale
+"""
+
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from generate import output, values
+
+TARGET = output.ROOT / "docs/values.md"
+HEADER = """# Values of the chart
+
+<!-- Generated from charts/metallb/values.yaml by hack/generate/values_doc.py; edit that, not this. -->
+
+Give them with `--set key=value` or in a file with `-f values.yaml`. An unknown key is refused by its name. A values file written for
+MetalLB's chart works; keys that are only accepted for its sake say so.
+"""
+
+
+def files() -> dict[pathlib.Path, str]:
+    """Path and text of the page."""
+    tables = []
+    loose = [key for key in values.read() if not key.children]
+    sections = [("General", loose)] + [(key.path, [key]) for key in values.read() if key.children]
+    for title, keys in sections:
+        rows = [_row(key) for top in keys for key in top.walk() if not key.children or key.comment]
+        tables.append("\n".join([f"## {title}", "", "| key | default | meaning |", "|---|---|---|", *rows]))
+    return {TARGET: HEADER + "\n" + "\n\n".join(tables) + "\n"}
+
+
+def _row(key: values.Key) -> str:
+    default = "" if key.children else f"`{json.dumps(key.default, ensure_ascii=False)}`"
+    meaning = key.comment.replace("|", "\\|").replace("<", "&lt;")
+    return f"| `{key.path}` | {default} | {meaning} |"
+
+
+def owned() -> Sequence[pathlib.Path]:
+    """The page, when it is there."""
+    return [TARGET] if TARGET.exists() else []
+
+
+if __name__ == "__main__":
+    sys.exit(output.run("generate.values_doc", files, owned))
