@@ -2,33 +2,112 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMPONENTS := core controller speaker
 PACKAGES := core/src/metallb_core controller/src/metallb_controller speaker/src/metallb_speaker
+HACK := hack/lab hack/images hack/generate hack/demo hack/bench
+PYTEST := $(BIN)/pytest -q
+FUZZ ?= 100000
+STEPS ?= 100000
 
 .PHONY: help
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+##@ Set-up
+
 $(VENV)/.stamp: requirements/dev.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@for d in core controller speaker; do echo "$(CURDIR)/$$d/src"; done > $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/metallb-dev.pth
+	@echo "== development environment ($(VENV))"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@for d in $(COMPONENTS:%=%/src) hack; do echo "$(CURDIR)/$$d"; done \
+		> $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/metallb-dev.pth
 	@touch $@
 
 .PHONY: venv
 venv: $(VENV)/.stamp ## make the development environment from the hashed lock file
 
+.PHONY: packages
+packages: ## install the Debian packages the lab needs (root)
+	@hack/lab/install-packages
+
+.PHONY: tools
+tools: ## build or find the pinned Go programs: Kubernetes, etcd, helm and its test tools
+	@$(PYTHON) hack/tools/build.py
+
+.PHONY: lock
+lock: ## pin the Python dependencies anew, with hashes
+	@for f in controller speaker dev; do (cd requirements && uv pip compile --quiet --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header $$f.in --output-file $$f.txt); done
+
+##@ Check: no root, no cluster, under a minute
+
+.PHONY: check
+check: lint types imports generated unit ## the inner loop: everything that needs no root and no cluster
+
 .PHONY: lint
-lint: venv ## ruff, formatting
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+lint: venv ## ruff: rules and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
 
 .PHONY: types
 types: venv ## mypy --strict
-	$(BIN)/mypy $(PACKAGES)
+	@$(BIN)/mypy $(PACKAGES)
+	@$(BIN)/mypy $(HACK)
+
+.PHONY: imports
+imports: venv ## the arrows between packages (import-linter)
+	@$(BIN)/lint-imports
 
 .PHONY: unit
-unit: venv ## unit, property and golden tests; no root, no cluster
-	$(BIN)/pytest -q -m "not netns and not apiserver and not lab and not slow"
+unit: venv ## unit, property and golden tests
+	@$(PYTEST) -m "not netns and not apiserver and not lab and not slow"
+
+.PHONY: generated
+generated: venv ## generated files are as their sources say
+	@$(BIN)/python -m generate.crds --check
+	@$(BIN)/python -m generate.manifests --check
+
+##@ Test: every tier
+
+.PHONY: test
+test: venv ## every tier, each with its own set-up; one that cannot run is named
+	@$(BIN)/python -m tiers
+
+##@ Generate
+
+.PHONY: manifests
+manifests: venv ## generate the CRDs and render config/manifests from the chart
+	@$(BIN)/python -m generate.crds
+	@$(BIN)/python -m generate.manifests
+
+##@ Images, demo, lab
+
+.PHONY: images
+images: venv packages ## build the controller and speaker images (buildah)
+	@$(BIN)/python -m images
+
+.PHONY: demo
+demo: venv packages tools ## a real cluster, the documented install, one Service that answers; KEEP=1 leaves it up
+	@$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+.PHONY: demo-down
+demo-down: venv ## end a demo that was kept
+	@$(BIN)/python -m demo --down
+
+.PHONY: bench
+bench: venv ## print the figures of docs/performance.md
+	@$(BIN)/python -m bench
+
+.PHONY: soak
+soak: venv ## the long property and fuzz runs: ten times those of `make test`
+	@METALLB_FUZZ=1000000 METALLB_MODEL_STEPS=1000000 $(PYTEST) -m slow
+
+.PHONY: clean
+clean: ## remove what was built in this folder
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -127,11 +127,15 @@ def encoded(text: str) -> str:
 def test_a_kubeconfig_with_a_token(tmp_path: pathlib.Path) -> None:
     path = written(
         tmp_path,
-        kubeconfig(user={"token": "secret"}, cluster={"certificate-authority-data": encoded(authority())}),
+        kubeconfig(
+            user={"token": "secret"},
+            cluster={"certificate-authority-data": encoded(authority()), "tls-server-name": "api"},
+        ),
     )
     found = connection.from_kubeconfig(path)
     assert found.server == "https://api.example:6443"
     assert found.namespace == "ns"
+    assert found.server_name == "api"
     assert found.credentials.authorization() == "Bearer secret"
     context = found.ssl_context()
     assert context is not None
@@ -166,6 +170,8 @@ def test_a_kubeconfig_that_skips_verification(tmp_path: pathlib.Path) -> None:
         pytest.param({}, "other", "no cluster named 'missing'", id="cluster"),
         pytest.param({"cluster": {"server": ""}}, None, "has no server", id="server"),
         pytest.param({"user": {"username": "a", "password": "b"}}, None, "not accepted", id="password"),
+        pytest.param({"user": {"as": "admin"}}, None, "as is not supported", id="impersonation"),
+        pytest.param({"cluster": {"proxy-url": "http://p"}}, None, "proxy-url is not supported", id="proxy"),
         pytest.param({"user": {"client-certificate-data": "eA=="}}, None, "needs both", id="no-key"),
         pytest.param({"cluster": {"certificate-authority-data": "*"}}, None, "is not base64", id="base64"),
         pytest.param({"cluster": {"certificate-authority": "missing.pem"}}, None, r"missing\.pem", id="file"),

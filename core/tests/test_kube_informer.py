@@ -180,8 +180,16 @@ BAD = {"spec": {"type": 7}}
 ODD = {"spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Sideways"}}
 
 
+ODD_METADATA = {"metadata": {"name": "odd", "namespace": "ns", "labels": {"x": 1}}}
+
+
 @pytest.mark.parametrize(
-    ("odd", "complaint"), [pytest.param(BAD, "spec.type", id="wire"), pytest.param(ODD, "Sideways", id="domain")]
+    ("odd", "complaint"),
+    [
+        pytest.param(BAD, "spec.type", id="wire"),
+        pytest.param(ODD, "Sideways", id="domain"),
+        pytest.param(ODD_METADATA, "metadata.labels", id="metadata"),
+    ],
 )
 async def test_an_odd_object_is_set_aside_and_the_rest_goes_on(
     server: fake_apiserver.FakeApiServer, odd: dict[str, Any], complaint: str
@@ -195,7 +203,7 @@ async def test_an_odd_object_is_set_aside_and_the_rest_goes_on(
         assert complaint in fixture.complaints[0][1]
         assert set(fixture.informer.invalid) == {key("odd")}
         # Another write that changes nothing about it is not worth another word.
-        server.put("", "services", body("odd", labels={"x": "y"}) | odd)
+        server.put("", "services", body("odd", generation=2) | odd)
         server.put("", "services", body("good", labels={"x": "y"}))
         await eventually(lambda: (held := fixture.informer.store.get(key("good"))) is not None and held.labels != {})
         assert len(fixture.complaints) == 1
@@ -232,6 +240,24 @@ async def test_a_kind_that_goes_away_and_comes_back(server: fake_apiserver.FakeA
         await eventually(lambda: fixture.informer.problem is not None)
         assert fixture.names == ["a"]
         await eventually(lambda: fixture.informer.lists >= 2 and fixture.informer.problem is None)
+
+
+async def test_a_watch_that_is_refused_again_and_again_is_given_a_new_place(
+    server: fake_apiserver.FakeApiServer,
+) -> None:
+    server.fail(500, times=3, verb="WATCH")
+    async with running(server) as fixture:
+        await eventually(lambda: fixture.informer.lists == 2)
+        server.put("", "services", body("a"))
+        await eventually(lambda: fixture.names == ["a"])
+        assert fixture.informer.watches == 4
+
+
+async def test_an_overloaded_server_is_not_asked_for_more(server: fake_apiserver.FakeApiServer) -> None:
+    server.fail(429, times=4, verb="WATCH")
+    async with running(server) as fixture:
+        await eventually(lambda: fixture.informer.watches == 5)
+        assert fixture.informer.lists == 1
 
 
 async def test_a_refusal_says_why_the_copy_may_be_stale(server: fake_apiserver.FakeApiServer) -> None:

@@ -5,7 +5,6 @@ import datetime
 import pathlib
 import socket
 import ssl
-from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
@@ -79,7 +78,7 @@ def served_name(port: int, **options: Any) -> str:
 
 
 @pytest.fixture
-def registry() -> Iterator[metrics.Registry]:
+def registry() -> metrics.Registry:
     made = metrics.Registry()
     made.counter("metallb_test_total", "A test.", ["kind"]).labels("a").inc(3)
     return made

@@ -85,14 +85,18 @@ class Process:
 
 
 def _running_since(pid: int) -> int | None:
-    """Start time of a running process in ticks since boot; None when it ended or is a zombie."""
+    """Start time of a running process in ticks since boot; None when it ended or is a zombie.
+
+    The first thread of a killed process is a zombie while others still run, and hold its ports; only the last one to go ends the process.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
+        threads = sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return None
     # The command, between parentheses, may itself hold spaces and parentheses: split after the last one.
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if fields[0] in "ZX" and threads <= 1 else int(fields[19])
 
 
 def adopt(name: str, pid: int, log: Path) -> Process:

@@ -109,7 +109,7 @@ def service(wire: Service) -> services.Service:
     return services.Service(
         key=services.ServiceKey(metadata.namespace, metadata.name),
         uid=metadata.uid,
-        created=metadata.creation_timestamp,
+        created=metadata.creation_timestamp or "",
         resource_version=metadata.resource_version,
         is_load_balancer=spec.type == "LoadBalancer",
         load_balancer_class=spec.load_balancer_class,

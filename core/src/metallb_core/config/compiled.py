@@ -1,7 +1,8 @@
 """The whole configuration: every object compiled, every bad one set aside, the last good form of each remembered.
 
 - A bad object is replaced by its own last good form, if this process has seen one; nothing else depends on whether it is good.
-- Two pools may not overlap. Of two that do, the one in force already stays, else the first by name; the other is the bad one.
+- Two pools may not overlap. Of two that do, the one in force already stays; else the older, so that a restart, which remembers nothing, decides
+  as it was decided before; else the first by name. The other is the bad one.
 - The same objects and the same previous configuration always give the same result, whatever their order.
 """
 
@@ -130,7 +131,9 @@ def _without_overlaps(
             for name, pool in compiled.items()
             if name in previous.pools and previous.pools[name].intervals == pool.intervals
         ]
-        order = [*in_force, *(name for name in compiled if name not in in_force)]
+        rest = [name for name in compiled if name not in in_force]
+        rest.sort(key=lambda name: (objects[name].metadata.creation_timestamp, name))
+        order = [*in_force, *rest]
         clash = _first_clash([compiled[name] for name in order])
         if clash is None:
             return good, compiled

@@ -55,10 +55,22 @@ class _Envelope(meta.Wire, frozen=True):
     object: msgspec.Raw
 
 
-class Nameless(meta.Wire, frozen=True):
-    """Any object, its metadata only."""
+class _Identity(meta.Wire, frozen=True):
+    """The part of metadata without which an object cannot even be set aside; read apart, since another part may be what is odd.
 
-    metadata: meta.ObjectMeta = msgspec.field(default_factory=meta.ObjectMeta)
+    A bookmark, for one, has no creationTimestamp but null.
+    """
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+
+
+class _Anything(meta.Wire, frozen=True):
+    """Any object, its identity only."""
+
+    metadata: _Identity = msgspec.field(default_factory=_Identity)
 
 
 class _StatusDetails(meta.Wire, frozen=True):
@@ -76,7 +88,7 @@ class _Status(meta.Wire, frozen=True):
 
 _ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
 _STATUS: Final = msgspec.json.Decoder(_Status)
-_NAMELESS: Final = msgspec.json.Decoder(Nameless)
+_ANYTHING: Final = msgspec.json.Decoder(_Anything)
 _ENCODER: Final = msgspec.json.Encoder()
 # Lists of untyped objects, each still as bytes.
 _RAW_LIST: Final = msgspec.json.Decoder(_List[msgspec.Raw])  # type: ignore[type-var]
@@ -158,11 +170,14 @@ def decode_event(wire: type[Any], line: bytes) -> Event:
 
 
 def metadata_of(raw: msgspec.Raw | bytes) -> meta.ObjectMeta:
-    """The metadata of any object; empty if even that is odd."""
+    """Name, namespace, uid and version of any object, and no more of its metadata; empty if even that is odd."""
     try:
-        return _NAMELESS.decode(raw).metadata
+        found = _ANYTHING.decode(raw).metadata
     except msgspec.MsgspecError:
         return meta.ObjectMeta()
+    return meta.ObjectMeta(
+        name=found.name, namespace=found.namespace, uid=found.uid, resource_version=found.resource_version
+    )
 
 
 def decode_error(status: int, body: bytes, retry_after: str | None = None) -> errors.ApiError:

@@ -29,6 +29,8 @@ ENDED_EARLY: Final = backoff.Policy(first=0.05, limit=1.0)
 HEALTHY: Final = 5.0
 # Watches end by themselves after 5 to 10 minutes, so that connections spread over the servers there are.
 WATCH_SECONDS: Final = (300.0, 600.0)
+# Refusals of a watch in a row, whatever they say, after which everything is listed again: our place may be what the server chokes on.
+_REFUSALS: Final = 3
 # Events handled in a row before others get the event loop.
 _BURST: Final = 200
 
@@ -101,6 +103,7 @@ class Informer(Generic[Wire, Key, Obj]):
         early = backoff.Backoff(ENDED_EARLY, self._random)
         listed = False
         paged = True
+        refusals = 0
         while True:
             started = self._clock.monotonic()
             try:
@@ -115,8 +118,9 @@ class Informer(Generic[Wire, Key, Obj]):
                 stale = error.gone or error.not_found
                 # A list that outlives its continue token would do so again: ask for all of it at once.
                 paged = not (error.gone and not listed)
-                if stale and listed:
-                    listed = False
+                refusals = 0 if error.overloaded or not listed else refusals + 1
+                if listed and (stale or refusals >= _REFUSALS):
+                    listed, refusals = False, 0
                     if error.gone:
                         # Nothing is wrong with the server: list at once, unless it says so again and again.
                         await self._clock.sleep(early.next())
@@ -131,6 +135,7 @@ class Informer(Generic[Wire, Key, Obj]):
                 await self._clock.sleep(failed.next())
             else:
                 failed.reset()
+                refusals = 0
                 if self._clock.monotonic() - started >= HEALTHY:
                     early.reset()
                 else:

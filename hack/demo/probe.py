@@ -1,0 +1,107 @@
+"""Measure how long an address is silent, as a client on the same LAN sees it.
+
+Runs inside the client's network namespace, standard library only. Every `--interval` seconds it sends a numbered UDP datagram to an echo Service
+and an ARP request for the address, both until `--seconds` are over or a line arrives on standard input. Prints one JSON object:
+`{"arp": {...}, "udp": {...}}`, each with `sent`, `answered`, `silence` (longest time without an answer, seconds) and `from` (when that began,
+seconds since the start).
+
+- The ARP request is answered by the speaker itself: its silence is the address's.
+- The datagram passes the client's own neighbour table and kube-proxy: its silence is what a user notices.
+"""
+
+import argparse
+import itertools
+import json
+import selectors
+import socket
+import struct
+import sys
+import time
+
+
+class Series:
+    """Answers over time. A gap counts from the last answer to the next one, or to the end."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.answers: list[float] = []
+
+    def report(self, start: float, end: float) -> dict[str, float | int]:
+        """Counts and the longest gap."""
+        moments = [start, *self.answers, end]
+        gaps = [(later - earlier, earlier) for earlier, later in itertools.pairwise(moments)]
+        silence, began = max(gaps)
+        return {
+            "sent": self.sent,
+            "answered": len(self.answers),
+            "silence": round(silence, 3),
+            "from": round(began - start, 3),
+        }
+
+
+def arp_request(mac: bytes, own: bytes, target: bytes) -> bytes:
+    """A broadcast ARP request (RFC 826)."""
+    frame = b"\xff" * 6 + mac + struct.pack("!H", 0x0806)
+    return frame + struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + own + b"\0" * 6 + target
+
+
+def main() -> int:
+    """Probe and print the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--address", required=True, help="IPv4 address of the Service")
+    parser.add_argument("--port", type=int, required=True, help="UDP port of the echo Service")
+    parser.add_argument("--interface", default="eth0")
+    parser.add_argument("--own", required=True, help="IPv4 address of this client")
+    parser.add_argument("--interval", type=float, default=0.02)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    arguments = parser.parse_args()
+
+    raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+    raw.bind((arguments.interface, 0x0806))
+    # /sys may show the interfaces of another namespace; the bound socket knows its own address.
+    mac: bytes = raw.getsockname()[4]
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.connect((arguments.address, arguments.port))
+    raw.setblocking(False)
+    udp.setblocking(False)
+    target = socket.inet_aton(arguments.address)
+    request = arp_request(mac, socket.inet_aton(arguments.own), target)
+    arp_series, udp_series = Series(), Series()
+
+    chooser = selectors.DefaultSelector()
+    chooser.register(raw, selectors.EVENT_READ)
+    chooser.register(udp, selectors.EVENT_READ)
+    chooser.register(sys.stdin, selectors.EVENT_READ)
+    start = time.monotonic()
+    due, stop = start, start + arguments.seconds
+    while (now := time.monotonic()) < stop:
+        if now >= due:
+            due += arguments.interval
+            arp_series.sent += 1
+            raw.send(request)
+            try:
+                udp.send(struct.pack("!I", udp_series.sent))
+                udp_series.sent += 1
+            except OSError:
+                pass  # The kernel reports an unreachable neighbour here; it counts as no answer.
+        for key, _ in chooser.select(max(0.0, min(due, stop) - time.monotonic())):
+            if key.fileobj is raw:
+                frame = raw.recv(2048)
+                # A reply (operation 2) whose sender is the address, sent to this client.
+                if frame[20:22] == b"\0\2" and frame[28:32] == target and frame[0:6] == mac:
+                    arp_series.answers.append(time.monotonic())
+            elif key.fileobj is udp:
+                try:
+                    if udp.recv(2048):
+                        udp_series.answers.append(time.monotonic())
+                except OSError:
+                    continue
+            else:
+                stop = 0.0
+    end = time.monotonic()
+    print(json.dumps({"arp": arp_series.report(start, end), "udp": udp_series.report(start, end)}))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,204 @@
+"""The steps of the demo, each usable by itself: the end-to-end tests take the same ones."""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from demo import workload
+from lab import cluster as clusters
+
+PROBE = pathlib.Path(__file__).with_name("probe.py")
+POLL = 0.1
+
+
+class StepError(Exception):
+    """A step did not reach what it waited for; the message says what was seen last."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Silence:
+    """The longest time without an answer, in seconds, at the speaker (ARP) and through the Service (UDP)."""
+
+    arp: float
+    udp: float
+    arp_answered: int
+    udp_answered: int
+
+
+def wait_for(what: str, seconds: float, look: Callable[[], object]) -> object:
+    """Call `look` until it gives something true, at most for `seconds`. Raises StepError with what it gave last."""
+    stop = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > stop:
+            raise StepError(f"{what}: not within {seconds:.0f} s; last seen: {found!r}")
+        time.sleep(POLL)
+
+
+def server_version(lab: clusters.Cluster) -> str:
+    """What the API server says it is."""
+    found: str = json.loads(lab.kubectl("version", "--output=json"))["serverVersion"]["gitVersion"]
+    return found
+
+
+class Steps:
+    """The demo's steps on one lab."""
+
+    def __init__(self, lab: clusters.Cluster, helm: pathlib.Path, home: pathlib.Path) -> None:
+        self.lab = lab
+        self._helm = helm
+        # Helm keeps its repositories in a folder of the demo's own, not in the user's.
+        self._environment = {
+            "HOME": str(home),
+            "KUBECONFIG": str(lab.kubeconfig),
+            "HELM_CACHE_HOME": str(home / "cache"),
+            "HELM_CONFIG_HOME": str(home / "config"),
+            "HELM_DATA_HOME": str(home / "data"),
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        }
+        self._home = home
+
+    def helm(self, *arguments: str | pathlib.Path) -> str:
+        """Run helm against the lab; its output. Raises StepError with what helm said."""
+        done = subprocess.run(
+            [self._helm, *arguments], env=self._environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise StepError(f"helm {' '.join(map(str, arguments))}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def install(self, repository: str, values: str) -> None:
+        """The documented path, on an empty cluster, first time."""
+        file = self._home / "values.yaml"
+        file.write_text(values)
+        self.helm("repo", "add", "metallb", repository)
+        self.helm(
+            "install", "metallb", "metallb/metallb", "--namespace", workload.CHART_NAMESPACE, "--create-namespace",
+            "-f", file, "--wait", "--timeout", "3m",
+        )  # fmt: skip
+
+    def addresses(self, name: str) -> list[str]:
+        """The load balancer addresses a Service has."""
+        document = json.loads(self.lab.kubectl("get", "service", name, "--output=json"))
+        return [entry["ip"] for entry in document["status"]["loadBalancer"].get("ingress", [])]
+
+    def wait_addresses(self, name: str, count: int, seconds: float = 30) -> list[str]:
+        """Wait until a Service has `count` addresses."""
+        found = wait_for(
+            f"{count} addresses for service {name}",
+            seconds,
+            lambda: addresses if len(addresses := self.addresses(name)) == count else [],
+        )
+        assert isinstance(found, list)
+        return found
+
+    def wait_rollout(self, name: str, namespace: str = "default", kind: str = "deployment") -> None:
+        """Wait until a workload is rolled out."""
+        self.lab.kubectl("rollout", "status", f"{kind}/{name}", "--namespace", namespace, "--timeout=120s")
+
+    def owner(self, name: str, namespace: str = "default") -> str | None:
+        """The node that says it announces a Service, by its ServiceL2Status."""
+        selector = f"metallb.io/service-name={name},metallb.io/service-namespace={namespace}"
+        listed = json.loads(
+            self.lab.kubectl(
+                "get",
+                "servicel2statuses",
+                "--namespace",
+                workload.CHART_NAMESPACE,
+                "--selector",
+                selector,
+                "--output=json",
+            )
+        )
+        nodes = [item.get("status", {}).get("node") for item in listed["items"]]
+        return nodes[0] if len(nodes) == 1 else None
+
+    def wait_owner(self, name: str, seconds: float = 30, *, other_than: str | None = None) -> str:
+        """Wait until exactly one node, other than `other_than`, says that it announces a Service."""
+        owner = wait_for(
+            f"one owner of service {name}",
+            seconds,
+            lambda: found if (found := self.owner(name)) != other_than else None,
+        )
+        assert isinstance(owner, str)
+        return owner
+
+    def fetch(self, address: str, seconds: float = 20) -> str:
+        """The page behind an address, as the client gets it; waits for kube-proxy to know it."""
+        host = f"[{address}]" if ":" in address else address
+        argv = [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--max-time",
+            "2",
+            f"http://{host}:{workload.WEB_PORT}/name",
+        ]
+
+        def look() -> str:
+            done = self.lab.client_exec(argv, check=False)
+            return done.stdout.strip() if done.returncode == 0 else ""
+
+        return str(wait_for(f"a page from {address}", seconds, look))
+
+    def ask_udp(self, address: str, text: str, seconds: float = 20) -> str:
+        """What the UDP echo Service behind an address answers to `text`."""
+        script = (
+            "import socket,sys\n"
+            "s=socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "s.settimeout(1)\n"
+            "s.connect((sys.argv[1], int(sys.argv[2])))\n"
+            "s.send(sys.argv[3].encode())\n"
+            "print(s.recv(2048).decode(), end='')\n"
+        )
+
+        def look() -> str:
+            argv = [sys.executable, "-c", script, address, str(workload.ECHO_PORT), text]
+            done = self.lab.client_exec(argv, check=False)
+            return done.stdout if done.returncode == 0 else ""
+
+        return str(wait_for(f"an echo from {address}", seconds, look))
+
+    def pin(self, name: str, node: str) -> None:
+        """Run a Deployment's pods on one node only, and wait until they do."""
+        patch = {"spec": {"template": {"spec": {"nodeSelector": {"kubernetes.io/hostname": node}}}}}
+        self.lab.kubectl("patch", "deployment", name, "--patch", json.dumps(patch))
+        self.wait_rollout(name)
+
+    def probing(self, address: str, seconds: float) -> "Probe":
+        """A probe of an IPv4 address from the client, every 20 ms."""
+        return Probe(self.lab, address, seconds)
+
+
+class Probe:
+    """A running probe; leaving the block ends it and fills `silence`."""
+
+    def __init__(self, lab: clusters.Cluster, address: str, seconds: float) -> None:
+        argv: list[str | pathlib.Path] = [
+            "python3", str(PROBE), "--address", address, "--port", str(workload.ECHO_PORT),
+            "--own", lab.client_address[0], "--interface", "eth0", "--seconds", str(seconds),
+        ]  # fmt: skip
+        self._argv = lab.client_argv(argv)
+        self._process: subprocess.Popen[str] | None = None
+        self.silence: Silence | None = None
+
+    def __enter__(self) -> "Probe":
+        self._process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        report = json.loads(self._process.communicate("stop\n", timeout=60)[0])
+        self.silence = Silence(
+            arp=report["arp"]["silence"],
+            udp=report["udp"]["silence"],
+            arp_answered=report["arp"]["answered"],
+            udp_answered=report["udp"]["answered"],
+        )

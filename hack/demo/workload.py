@@ -1,0 +1,84 @@
+"""What the demo deploys: a chart's values, a web page, and a UDP echo."""
+
+import dataclasses
+import json
+
+from demo import bundle
+from images import build as images
+
+CHART_NAMESPACE = "metallb-system"
+WEB, ECHO = "web", "echo"
+WEB_PORT, ECHO_PORT = 80, 7
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The names and addresses that differ between labs. `pools`: ranges of the lab's LAN kept free for load balancers."""
+
+    image_tag: str
+    pools: tuple[str, ...]
+
+
+def values(plan: Plan) -> str:
+    """The values file: images, and the configuration in the same release as what reads it."""
+    image = {"tag": plan.image_tag, "pullPolicy": "Never"}
+    document = {
+        "controller": {"image": image},
+        "speaker": {"image": image},
+        "ipAddressPools": [{"name": "demo", "spec": {"addresses": list(plan.pools)}}],
+        "l2Advertisements": [{"name": "demo", "spec": {"ipAddressPools": ["demo"]}}],
+    }
+    return json.dumps(document, indent=2) + "\n"  # JSON is YAML.
+
+
+def _deployment(name: str, replicas: int, protocol: str) -> dict[str, object]:
+    labels = {"app": name}
+    container = {
+        "name": name,
+        "image": images.WEB_REFERENCE,
+        "imagePullPolicy": "Never",
+        "ports": [{"containerPort": bundle.PORT, "protocol": protocol}],
+        "env": [
+            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        ],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
+            },
+        },
+    }
+
+
+def _service(name: str, port: int, protocol: str) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {
+            "type": "LoadBalancer",
+            "ipFamilyPolicy": "RequireDualStack",
+            "ipFamilies": ["IPv4", "IPv6"],
+            "selector": {"app": name},
+            "ports": [{"port": port, "targetPort": bundle.PORT, "protocol": protocol}],
+        },
+    }
+
+
+def manifests() -> str:
+    """A web Deployment of two and a UDP echo of one, each behind a dual-stack Service of type LoadBalancer."""
+    items = [
+        _deployment(WEB, 2, "TCP"),
+        _service(WEB, WEB_PORT, "TCP"),
+        _deployment(ECHO, 1, "UDP"),
+        _service(ECHO, ECHO_PORT, "UDP"),
+    ]
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})

@@ -1,0 +1,83 @@
+"""The speaker's flags and their environment variables: MetalLB's names and defaults, and a few of our own at the end."""
+
+from typing import Final
+
+from metallb_core.runtime import log, settings
+
+BGP_TYPE: Final = settings.choice(
+    "bgp-type", "native", "BGP back end; only the native one exists.", choices=("native",), env="METALLB_BGP_TYPE"
+)
+NAMESPACE: Final = settings.text(
+    "namespace", "", "Namespace of the configuration and the speakers; the pod's own if unset.", env="METALLB_NAMESPACE"
+)
+HOST: Final = settings.text("host", "", "Ignored; accepted since old manifests set it.", env="METALLB_HOST")
+NODE_NAME: Final = settings.text(
+    "node-name", "", "Name of the node this speaker runs on. Required.", env="METALLB_NODE_NAME"
+)
+POD_NAME: Final = settings.text(
+    "pod-name", "", "Name of this pod, which then owns its status objects.", env="METALLB_POD_NAME"
+)
+ML_BIND_ADDRESS: Final = settings.text(
+    "ml-bindaddr", "", "Address that membership listens on; unset means no membership.", env="METALLB_ML_BIND_ADDR"
+)
+ML_BIND_PORT: Final = settings.port("ml-bindport", 7946, "Port of membership, UDP and TCP.", env="METALLB_ML_BIND_PORT")
+ML_LABELS: Final = settings.text(
+    "ml-labels", "", "Label selector of the speakers' pods; unset means no membership.", env="METALLB_ML_LABELS"
+)
+ML_SECRET_KEY_PATH: Final = settings.text(
+    "ml-secret-key-path",
+    "",
+    "Folder with the file `secretkey` that encrypts membership.",
+    env="METALLB_ML_SECRET_KEY_PATH",
+)
+ML_WAN: Final = settings.boolean("ml-wan-config", False, "Use membership timing for wide-area networks.")
+ML_PROFILE: Final = settings.choice(
+    "ml-profile",
+    "fast",
+    "Membership timing: fast finds a dead node in under a second; lan and wan are those of MetalLB.",
+    choices=("fast", "lan", "wan"),
+    env="METALLB_ML_PROFILE",
+)
+LB_CLASS: Final = settings.text(
+    "lb-class", "", "Handle only Services of this spec.loadBalancerClass; unset: those without one."
+)
+IGNORE_EXCLUDE: Final = settings.boolean(
+    "ignore-exclude-lb",
+    False,
+    "Announce also from nodes labelled node.kubernetes.io/exclude-from-external-load-balancers.",
+)
+LOG_LEVEL: Final = settings.choice("log-level", "info", "Least level that is logged.", choices=tuple(log.LEVELS))
+PORT: Final = settings.port("port", 9120, "Port of the metrics (HTTPS); 0 turns them off.")
+HEALTH_PORT: Final = settings.port("health-probe-port", 17472, "Port of /healthz and /readyz, on the loopback address.")
+METRICS_CERTIFICATES: Final = settings.text(
+    "metrics-cert-dir", "", "Folder with tls.crt and tls.key for the metrics; unset: a self-signed certificate."
+)
+TLS_MIN_VERSION: Final = settings.text(
+    "tls-min-version", "", "Least TLS version of the metrics: VersionTLS12 or VersionTLS13."
+)
+TLS_CIPHERS: Final = settings.text(
+    "tls-cipher-suites", "", "Cipher suites of the metrics, comma separated; TLS 1.2 only."
+)
+TLS_CURVES: Final = settings.text("tls-curve-preferences", "", "Curve numbers of the metrics, comma separated.")
+KUBECONFIG: Final = settings.text("kubeconfig", "", "Configuration file to use outside a cluster.", env="KUBECONFIG")
+LINGER: Final = settings.integer(
+    "linger-ms",
+    1000,
+    "How long to answer on after leaving, until the next owner is heard; milliseconds.",
+    minimum=0,
+    maximum=10000,
+)
+BGP_DEBOUNCE: Final = settings.integer(
+    "bgp-debounce-timeout",
+    3000,
+    "Ignored: the native BGP back end needs no debouncing.",
+    minimum=1,
+    maximum=600000,
+    env="METALLB_BGP_DEBOUNCE_TIMEOUT",
+)
+
+ALL: Final = (
+    BGP_TYPE, NAMESPACE, HOST, NODE_NAME, POD_NAME, ML_BIND_ADDRESS, ML_BIND_PORT, ML_LABELS, ML_SECRET_KEY_PATH, ML_WAN, ML_PROFILE,
+    LB_CLASS, IGNORE_EXCLUDE, LOG_LEVEL, PORT, HEALTH_PORT, METRICS_CERTIFICATES, TLS_MIN_VERSION, TLS_CIPHERS, TLS_CURVES, KUBECONFIG,
+    LINGER, BGP_DEBOUNCE,
+)  # fmt: skip

@@ -1,0 +1,54 @@
+"""Which keys encrypt membership, and how a changed Secret becomes the new key without a member being cut off.
+
+Nodes see a changed Secret at different times, up to a minute or two apart. So a new key is first only accepted, then used, and the old one
+stops being accepted last; each phase is longer than the Secret needs to reach every node.
+"""
+
+import hashlib
+import pathlib
+
+PHASE_SECONDS = 180.0
+KEY_BYTES = 32
+_PAD = hashlib.sha256(b"").digest()
+
+
+def derive(secret: bytes) -> bytes:
+    """The key that MetalLB derives from a secret: the first 32 bytes of the secret followed by the SHA-256 of nothing."""
+    return (secret + _PAD)[:KEY_BYTES]
+
+
+def read(folder: pathlib.Path) -> bytes | None:
+    """The key in `folder`/secretkey; None for an empty file, which means plain text. Raises OSError."""
+    secret = (folder / "secretkey").read_bytes()
+    return derive(secret) if secret else None
+
+
+class Rotation:
+    """The keys in force at a time, the one that encrypts first. `now` is in seconds, from any start."""
+
+    def __init__(self, key: bytes) -> None:
+        self._current = key
+        self._next: bytes | None = None
+        self._since = 0.0
+
+    def observe(self, key: bytes, now: float) -> None:
+        """The Secret holds `key` now. Taking a change back while it is only accepted cancels it."""
+        if self._next is not None and now - self._since >= 2 * PHASE_SECONDS:
+            self._current, self._next = self._next, None
+        if key == self._current and (self._next is None or now - self._since < PHASE_SECONDS):
+            self._next = None
+        elif key not in (self._current, self._next):
+            if self._next is not None and now - self._since >= PHASE_SECONDS:
+                self._current = self._next
+            self._next, self._since = key, now
+
+    def keys(self, now: float) -> tuple[bytes, ...]:
+        """The keys in force."""
+        if self._next is None:
+            return (self._current,)
+        age = now - self._since
+        if age < PHASE_SECONDS:
+            return (self._current, self._next)
+        if age < 2 * PHASE_SECONDS:
+            return (self._next, self._current)
+        return (self._next,)

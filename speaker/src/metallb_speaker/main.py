@@ -1,0 +1,117 @@
+"""The program: read the settings, open what it needs, run a speaker until asked to stop."""
+
+import asyncio
+import contextlib
+import os
+import pathlib
+import sys
+
+from metallb_core import version
+from metallb_core.api import meta
+from metallb_core.kube import client as clients
+from metallb_core.kube import connection, errors, events, instruments, resources, reviews
+from metallb_core.runtime import clock as clocks
+from metallb_core.runtime import health, log, metrics, settings, supervise, tls
+from metallb_speaker import flags, gauges, speaker
+from metallb_speaker.layer2 import exclusions
+
+LOG = log.get("speaker")
+COMPONENT = "metallb-speaker"
+OVERRIDE = pathlib.Path("/etc/metallb/memberlist/config.json")
+STOP_SECONDS = 8.0
+
+
+def settings_of(values: settings.Values, namespace: str) -> speaker.Settings:
+    """The speaker's settings. Raises SettingsError and ExclusionError with what to mend."""
+    node = values[flags.NODE_NAME]
+    if not node:
+        raise settings.SettingsError("flag --node-name or environment variable METALLB_NODE_NAME is required")
+    path = values[flags.ML_SECRET_KEY_PATH]
+    try:
+        override = OVERRIDE.read_text()
+    except FileNotFoundError:
+        override = ""
+    return speaker.Settings(
+        node=node,
+        namespace=namespace,
+        load_balancer_class=values[flags.LB_CLASS],
+        ignore_exclude_label=values[flags.IGNORE_EXCLUDE],
+        member_labels=values[flags.ML_LABELS],
+        member_address=values[flags.ML_BIND_ADDRESS],
+        member_port=values[flags.ML_BIND_PORT],
+        member_profile="wan" if values[flags.ML_WAN] else values[flags.ML_PROFILE],
+        member_override=override,
+        key_folder=pathlib.Path(path) if path else None,
+        exclude=exclusions.load(),
+        linger=values[flags.LINGER] / 1000,
+    )
+
+
+async def owner_of(client: clients.Client, namespace: str, pod: str) -> meta.OwnerReference | None:
+    """This pod as an owner of objects, so that they go with it; None where the pod is not known."""
+    if not pod:
+        return None
+    try:
+        found = await client.get(resources.PODS, pod, namespace)
+    except (errors.ApiError, errors.Unreachable) as error:
+        LOG.warn("cannot read the own pod; status objects will have no owner", pod=pod, error=error)
+        return None
+    return meta.OwnerReference(api_version="v1", kind="Pod", name=pod, uid=found.metadata.uid)
+
+
+async def run(values: settings.Values) -> int:
+    """Run until a signal; the exit status."""
+    clock = clocks.SystemClock()
+    place = connection.discover(values[flags.KUBECONFIG] or None)
+    namespace = values[flags.NAMESPACE] or place.namespace or "metallb-system"
+    chosen = settings_of(values, namespace)
+    options = tls.Options.parse(values[flags.TLS_MIN_VERSION], values[flags.TLS_CIPHERS], values[flags.TLS_CURVES])
+    registry = metrics.Registry()
+    shared = instruments.Instruments(registry)
+    LOG.info("starting", version=version.__version__, node=chosen.node, namespace=namespace)
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            clients.Client(place, user_agent=f"{COMPONENT}/{version.__version__}", on_request=shared.request)
+        )
+        recorder = events.EventRecorder(client, COMPONENT, chosen.node, clock)
+        one = speaker.Speaker(
+            chosen,
+            client=client,
+            clock=clock,
+            registry_metrics=gauges.Metrics(registry.collectors, chosen.node),
+            shared_metrics=shared,
+            recorder=recorder,
+            owner=await owner_of(client, namespace, values[flags.POD_NAME]),
+        )
+        await stack.enter_async_context(health.serve(one.failing, port=values[flags.HEALTH_PORT], address="127.0.0.1"))
+        path = values[flags.METRICS_CERTIFICATES]
+        certificates = await stack.enter_async_context(
+            metrics.serve(
+                registry,
+                port=values[flags.PORT],
+                gatekeeper=reviews.Reviewer(client, clock),
+                options=options,
+                certificates=pathlib.Path(path) if path else None,
+                clock=clock,
+            )
+        )
+        parts = one.parts()
+        if certificates is not None:
+            parts.insert(0, supervise.Part(name="certificates", run=lambda: certificates.keep_current(clock)))
+        return await supervise.supervise(parts, clock=clock, stop_seconds=STOP_SECONDS)
+
+
+def main() -> int:
+    """The entry point."""
+    values = settings.parse_or_exit(flags.ALL, sys.argv[1:], os.environ)
+    log.configure(values[flags.LOG_LEVEL])
+    try:
+        return asyncio.run(run(values))
+    except (
+        settings.SettingsError,
+        exclusions.ExclusionError,
+        tls.InvalidTLSError,
+        connection.InvalidConnectionError,
+    ) as error:
+        LOG.error("cannot start", error=error)
+        return 1

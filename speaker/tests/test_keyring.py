@@ -1,0 +1,64 @@
+"""Keys: derived byte for byte as MetalLB derives them, and rotated so that any two nodes can always talk."""
+
+import hashlib
+import pathlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metallb_speaker import keyring
+
+OLD, NEW, NEWER = b"o" * 32, b"n" * 32, b"m" * 32
+PHASE = keyring.PHASE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("secret", "key"),
+    [
+        pytest.param(b"abc", b"abc" + hashlib.sha256(b"").digest()[:29], id="short-secret-is-padded"),
+        pytest.param(b"x" * 40, b"x" * 32, id="long-secret-is-cut"),
+        pytest.param(b"abc\n", b"abc\n" + hashlib.sha256(b"").digest()[:28], id="a-trailing-newline-counts"),
+    ],
+)
+def test_derive(secret: bytes, key: bytes) -> None:
+    assert keyring.derive(secret) == key
+
+
+def test_an_empty_file_means_plain_text(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "secretkey").write_bytes(b"")
+    assert keyring.read(tmp_path) is None
+
+
+def test_a_missing_file_is_an_error(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(OSError):
+        keyring.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("observations", "at", "keys"),
+    [
+        pytest.param([], 0, (OLD,), id="no-change"),
+        pytest.param([(NEW, 10)], 10, (OLD, NEW), id="accepted-first"),
+        pytest.param([(NEW, 10)], 10 + PHASE, (NEW, OLD), id="then-used"),
+        pytest.param([(NEW, 10)], 10 + 2 * PHASE, (NEW,), id="old-key-goes-last"),
+        pytest.param([(NEW, 10), (OLD, 20)], 20, (OLD,), id="taken-back-while-only-accepted"),
+        pytest.param([(NEW, 10), (NEW, 10 + 2 * PHASE), (NEWER, 1000)], 1000, (NEW, NEWER), id="a-second-rotation"),
+        pytest.param([(NEW, 10), (NEWER, 20)], 20, (OLD, NEWER), id="changed-again-while-only-accepted"),
+    ],
+)
+def test_rotation(observations: list[tuple[bytes, float]], at: float, keys: tuple[bytes, ...]) -> None:
+    rotation = keyring.Rotation(OLD)
+    for key, now in observations:
+        rotation.observe(key, now)
+    assert rotation.keys(at) == keys
+
+
+@given(st.floats(0, PHASE - 1), st.floats(0, 4 * PHASE))
+def test_two_nodes_that_see_the_change_at_different_times_always_understand_each_other(lag: float, at: float) -> None:
+    early, late = keyring.Rotation(OLD), keyring.Rotation(OLD)
+    early.observe(NEW, 0)
+    if at >= lag:
+        late.observe(NEW, lag)
+    assert early.keys(at)[0] in late.keys(at)
+    assert late.keys(at)[0] in early.keys(at)
