@@ -1,5 +1,6 @@
 """When announcements are due, on a clock that only the test moves."""
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -33,7 +34,7 @@ def test_burst_then_refreshes() -> None:
     plan.start(KEY, 100.0)
     times = [now - 100.0 for now, _ in _run(plan, 100.0, 400.0)]
     assert times[:7] == pytest.approx(list(schedule.BURST), abs=0.001)
-    gaps = [later - earlier for earlier, later in zip(times[6:], times[7:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times[6:])]
     assert 3 <= len(gaps) <= 10
     assert all(30.0 <= gap <= 90.001 for gap in gaps)
     assert len({round(gap, 3) for gap in gaps}) > 1, "refreshes are jittered"

@@ -16,7 +16,7 @@ from metallb_core.domain import addresses, endpoints, nodes, reasons, services
 from metallb_core.kube import client as clients
 from metallb_core.kube import events, informer, instruments, resources
 from metallb_core.runtime import clock, log, supervise
-from metallb_speaker import gauges, keyring, peers, reconcile, reports, world
+from metallb_speaker import capability, gauges, keyring, peers, reconcile, reports, world
 from metallb_speaker.deadline import client as deadline
 from metallb_speaker.layer2 import claims, link
 from metallb_speaker.status import plan, writer
@@ -291,9 +291,10 @@ class Speaker:
         self._world.set_own_links(self._settings.node, usable)
         self._mark_all()
 
-    def _members_changed(self, names: frozenset[str]) -> None:
+    def _members_changed(self, members: Mapping[str, bytes]) -> None:
+        # While leaving, membership empties; the addresses are answered for until the next owner is heard.
         if not self._stopping:
-            self._peers.report(dict.fromkeys(names))
+            self._peers.report({name: capability.decode(meta) for name, meta in members.items()})
 
     def _members_count(self, members: peers.Members) -> None:
         LOG.info("members", alive=sorted(members))

@@ -41,6 +41,7 @@ class World:
         self._ignore_exclude_label = ignore_exclude_label
         self._members: frozenset[str] | None = None
         self._links: Mapping[str, frozenset[str]] = {}
+        self._own_links: Mapping[str, frozenset[str]] = {}
         self._view: view.View | None = None
 
     def view(self) -> view.View:
@@ -77,12 +78,14 @@ class World:
     def set_members(self, members: Mapping[str, frozenset[str] | None]) -> None:
         """Membership's verdict: the live nodes, and for those that said so, the interfaces they can announce through."""
         self._members = frozenset(members)
-        self._links = {name: usable for name, usable in members.items() if usable is not None}
+        said = {name: usable for name, usable in members.items() if usable is not None}
+        self._links = {**said, **self._own_links}
         self.forget_view()
 
     def set_own_links(self, node: str, usable: frozenset[str]) -> None:
-        """Our own interfaces, where there is no membership to carry them."""
-        self._links = {**self._links, node: usable}
+        """Our own interfaces; what membership echoes of them is older."""
+        self._own_links = {node: usable}
+        self._links = {**self._links, **self._own_links}
         self.forget_view()
 
     def serving(self, key: services.ServiceKey) -> frozenset[str]:

@@ -43,7 +43,7 @@ class Client:
         self,
         *,
         on_links: Callable[[link.Table], None] = _nothing,
-        on_members: Callable[[frozenset[str]], None] = _nothing,
+        on_members: Callable[[Mapping[str, bytes]], None] = _nothing,
         on_counters: Callable[[Mapping[addresses.Address, Counts]], None] = _nothing,
         on_conflict: Callable[[claims.Conflict], None] = _nothing,
         on_warning: Callable[[str], None] = _nothing,
@@ -51,7 +51,9 @@ class Client:
         linger: float = 1.0,
         refresh: float = 60.0,
     ) -> None:
-        """`on_counters` gets (requests received, responses sent, gratuitous sent) since the last call, `on_exit` the exit status.
+        """`on_members` gets the metadata of each live member by name, this one's too.
+
+        `on_counters` gets (requests received, responses sent, gratuitous sent) since the last call, `on_exit` the exit status.
 
         `linger` is how long the process answers on if this one dies, `refresh` the interval of refreshing announcements; in seconds.
         """
@@ -220,8 +222,8 @@ class Client:
         match message:
             case messages.Links():
                 self._on_links(messages.to_table(message))
-            case messages.Members(names=names):
-                self._on_members(frozenset(names))
+            case messages.Members(entries=members):
+                self._on_members(dict(members))
             case messages.Counters(entries=entries):
                 self._on_counters(
                     {

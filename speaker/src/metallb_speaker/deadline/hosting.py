@@ -32,6 +32,10 @@ class Member(Protocol):
 
     def members(self) -> frozenset[str]: ...
 
+    def metadata(self) -> dict[str, bytes]: ...
+
+    def set_metadata(self, meta: bytes) -> None: ...
+
     def set_keys(self, *keys: bytes) -> None: ...
 
     @property
@@ -52,6 +56,7 @@ class Host:
         self._wanted: messages.StartMembership | None = None
         self._keys: tuple[bytes, ...] | None = None
         self._joined: tuple[str, ...] = ()
+        self._metadata = b""
         self._member: Member | None = None
         self._running: messages.StartMembership | None = None
         self._complaint = ""
@@ -64,7 +69,8 @@ class Host:
         """Run a member like this. One that runs with other keys gets these; with other parameters it is stopped first."""
         if self._running is not None and msgspec.structs.replace(self._running, keys=wanted.keys) == wanted:
             self._running = wanted
-            self.set_keys(wanted.keys)
+            if self._keys != wanted.keys:
+                self.set_keys(wanted.keys)
         self._wanted = wanted
         self._keys = wanted.keys
         self._wake()
@@ -80,6 +86,16 @@ class Host:
         self._keys = keys
         if self._member is not None:
             self._rekey(self._member, keys)
+
+    def metadata(self) -> dict[str, bytes]:
+        """What each live member says of itself, by name."""
+        return self._member.metadata() if self._member is not None else {}
+
+    def set_metadata(self, meta: bytes) -> None:
+        """Say `meta` of this member, now and whenever it is started."""
+        self._metadata = meta
+        if self._member is not None:
+            self._member.set_metadata(meta)
 
     def leave(self) -> None:
         """Leave and end the membership."""
@@ -124,6 +140,7 @@ class Host:
         try:
             member = self._factory(wanted, self._on_change)
             await member.start()
+            member.set_metadata(self._metadata)
         except Exception as error:  # any fault in here must not end the answers on the links
             complaint = f"cannot start the membership: {error}"
             if complaint != self._complaint:  # once, however often it is tried again

@@ -110,9 +110,9 @@ class Links(_Message, frozen=True):
 
 
 class Members(_Message, frozen=True):
-    """The names of the members that are alive, this one included."""
+    """The members that are alive, this one included, each as (name, metadata)."""
 
-    names: tuple[str, ...]
+    entries: tuple[tuple[str, bytes], ...]
 
 
 class Counters(_Message, frozen=True):
@@ -184,7 +184,7 @@ class ChildReader:
         """The messages that `data` completes. Raises MalformedStreamError."""
         try:
             return [_TO_CHILD.decode(body) for body in self._reader.bodies(data)]
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise MalformedStreamError(str(error)) from None
 
 
@@ -198,7 +198,7 @@ class ParentReader:
         """The messages that `data` completes. Raises MalformedStreamError."""
         try:
             return [_TO_PARENT.decode(body) for body in self._reader.bodies(data)]
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise MalformedStreamError(str(error)) from None
 
 

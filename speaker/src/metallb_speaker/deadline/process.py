@@ -15,10 +15,12 @@ import argparse
 import asyncio
 import contextlib
 import random
+import re
 import signal
 import socket
 
 from metallb_core.domain import addresses
+from metallb_speaker import capability
 from metallb_speaker.deadline import channel, hosting, messages, tuning
 from metallb_speaker.layer2 import announcer, claims, exclusions, link, links, schedule
 
@@ -26,11 +28,13 @@ _REPORT = 1.0  # seconds between two reports of counters
 
 
 def open_member(wanted: messages.StartMembership, on_change: hosting.OnChange) -> hosting.Member:
-    """The member that `wanted` describes, not started. Membership is imported here: a node without it does not pay its memory."""
+    """The member that `wanted` describes, not started. Raises ValueError for a profile or an override that cannot be used."""
+    # Imported here and not above: a node without membership does not pay its memory.
     from metallb_speaker.membership import settings, transport
 
-    profiles = {"fast": settings.FAST, "lan": settings.LAN, "wan": settings.WAN}
-    timings = profiles[wanted.profile]
+    timings = settings.PROFILES.get(wanted.profile)
+    if timings is None:
+        raise ValueError(f"{wanted.profile!r} is no membership profile; expected {', '.join(settings.PROFILES)}")
     if wanted.override:
         timings = settings.parse_override(wanted.override, timings)
     config = transport.Config(
@@ -63,6 +67,8 @@ class Process:
         self._host = hosting.Host(factory, self._members_changed, self._warn)
         self._unsent_links: link.Table | None = None
         self._unsent_members: frozenset[str] | None = None
+        self._table = link.Table()
+        self._exclude: tuple[re.Pattern[str], ...] = ()
         self._stopping: asyncio.Task[None] | None = None
         self._finished = self._loop.create_future()
         self._timer = self._loop.call_later(_REPORT, self._tick)
@@ -125,6 +131,8 @@ class Process:
                     self._warn(str(error))
                     return
                 self._announcer.configure([messages.to_interval(pair) for pair in intervals], compiled)
+                self._exclude = compiled
+                self._describe()
             case messages.StartMembership():
                 self._host.start(message)
             case messages.Join(addresses=names):
@@ -145,8 +153,13 @@ class Process:
 
     def _links_changed(self, table: link.Table) -> None:
         self._announcer.set_links(table)
-        self._unsent_links = table
+        self._unsent_links = self._table = table
+        self._describe()
         self._report_facts()
+
+    def _describe(self) -> None:
+        """Tell the other members which links can carry an announcement here: a node without one is no candidate."""
+        self._host.set_metadata(capability.encode(frozenset(self._table.usable(self._exclude))))
 
     def _members_changed(self, names: frozenset[str]) -> None:
         self._unsent_members = names
@@ -184,7 +197,9 @@ class Process:
             self._channel.send(messages.encode(messages.from_table(self._unsent_links)))
             self._unsent_links = None
         if self._unsent_members is not None:
-            self._channel.send(messages.encode(messages.Members(names=tuple(sorted(self._unsent_members)))))
+            described = self._host.metadata()
+            entries = tuple((name, described.get(name, b"")) for name in sorted(self._unsent_members))
+            self._channel.send(messages.encode(messages.Members(entries=entries)))
             self._unsent_members = None
 
 

@@ -20,7 +20,7 @@ _MEMBERS_LIMIT = 16384
 
 
 class Claims:
-    """The judge of claims. `changed` is set when a member came, went or changed state; `announce_at` when to refute again."""
+    """The judge of claims. `changed` is set when a member came, went, or changed state or metadata; `announce_at` when to refute again."""
 
     def __init__(
         self,
@@ -102,6 +102,7 @@ class Claims:
         if effect is not members.Effect.ACCEPT and not replaced:
             return
         self.detector.end(member.name)
+        self.changed = self.changed or member.meta != alive.meta
         member.address, member.port, member.meta = alive.address, endpoint[1], alive.meta
         member.versions = alive.versions or member.versions
         member.incarnation = alive.incarnation
@@ -191,6 +192,14 @@ class Claims:
         self._counters.refutations += 1
         self._me.incarnation = min(max(self._me.incarnation, accused) + 1, messages.UINT32)
         self._post.announce(members.describe(self._me), now)
+
+    def describe_anew(self, meta: bytes, now: float) -> None:
+        """Say of ourselves what `meta` says from now on, with an incarnation above the last, or the others would not look."""
+        self.changed = True
+        self._me.meta = meta
+        self._me.incarnation = min(self._me.incarnation + 1, messages.UINT32)
+        if not self.leaving:
+            self._post.announce(members.describe(self._me), now)
 
     def merge(self, state: messages.MemberState, now: float) -> None:
         """What the other side of a push/pull knows of one member."""

@@ -33,7 +33,7 @@ class DialPushPull:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """The set of present members is another one now."""
+    """The set of present members, or what one of them says of itself, is another one now."""
 
     members: frozenset[str]
 

@@ -74,7 +74,7 @@ class Swim:
             first_sequence=int(chance.random() * 2**31),
         )
         self._detector = self._claims.detector
-        self._reported: frozenset[str] = frozenset()
+        self._reported: dict[str, bytes] = {}
         self._stall_limit = max(_LEAST_STALL, timings.probe_interval / 4)
         self._last_seen = -math.inf
         self._wake_at = math.inf
@@ -222,6 +222,19 @@ class Swim:
         """The names of the members that are alive or merely suspected, ours among them unless we left."""
         return frozenset(member.name for member in self._table if member.present)
 
+    def metadata(self) -> dict[str, bytes]:
+        """What each of those present says of itself: up to 512 bytes, empty where it says nothing."""
+        return {member.name: member.meta for member in self._table if member.present}
+
+    def set_metadata(self, meta: bytes, now: float) -> None:
+        """Say `meta` of ourselves. The same again says nothing. Raises ValueError if it is too long."""
+        if len(meta) > messages.META_LIMIT:
+            raise ValueError(f"{len(meta)} bytes of metadata exceed {messages.META_LIMIT}")
+        if meta != self._me.meta:
+            self._notice_stall(now)
+            self._claims.describe_anew(meta, now)
+            self._finish(now)
+
     def suspects(self) -> frozenset[str]:
         """The names of the members under suspicion."""
         return self._detector.suspects()
@@ -276,10 +289,10 @@ class Swim:
         """Report a changed membership and work out when we are needed next."""
         if self._claims.changed:
             self._claims.changed = False
-            present = self.present()
+            present = self.metadata()
             if present != self._reported:
                 self._reported = present
-                self._post.pending.append(outputs.Changed(members=present))
+                self._post.pending.append(outputs.Changed(members=frozenset(present)))
         self._wake_at = min(
             self._probe_at,
             self._post.gossip_at,

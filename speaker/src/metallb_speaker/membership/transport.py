@@ -66,7 +66,7 @@ def _describe(error: Exception) -> str:
 
 
 class Membership:
-    """A running member. `on_change` gets the present members, ours among them, whenever they are others than before."""
+    """A running member. `on_change` gets the present members, ours among them, whenever they or their metadata changed."""
 
     def __init__(self, config: Config, on_change: Callable[[frozenset[str]], None]) -> None:
         self.counters = Counters()
@@ -173,6 +173,15 @@ class Membership:
     def members(self) -> frozenset[str]:
         """The names of those present, ours among them; a suspect is present until judged."""
         return self._swim.present()
+
+    def metadata(self) -> dict[str, bytes]:
+        """What each of those present says of itself, empty where it says nothing."""
+        return self._swim.metadata()
+
+    def set_metadata(self, meta: bytes) -> None:
+        """Say `meta`, at most 512 bytes, of ourselves from now on; the others learn it as fast as they learn of a death."""
+        self._swim.set_metadata(meta, self._loop.time())
+        self._carry_out()
 
     def suspects(self) -> frozenset[str]:
         """The names of those under suspicion."""
