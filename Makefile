@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMPONENTS := core controller speaker
 PACKAGES := core/src/metallb_core controller/src/metallb_controller speaker/src/metallb_speaker
-HACK := hack/lab hack/images hack/generate hack/demo hack/bench
+HACK := hack/lab hack/images hack/generate hack/demo hack/bench hack/tiers hack/tools/build.py
 PYTEST := $(BIN)/pytest -q
 FUZZ ?= 100000
 STEPS ?= 100000
@@ -70,8 +70,12 @@ unit: venv ## unit, property and golden tests
 
 .PHONY: generated
 generated: venv ## generated files are as their sources say
-	@$(BIN)/python -m generate.crds --check
-	@$(BIN)/python -m generate.manifests --check
+	@$(PYTHON) hack/tools/build.py helm
+	@$(BIN)/python -m generate --check
+
+.PHONY: chart
+chart: venv ## helm lint and helm-unittest
+	@eval "$$($(PYTHON) hack/tools/build.py --env)" && helm lint charts/metallb && helm unittest charts/metallb
 
 ##@ Test: every tier
 
@@ -82,9 +86,8 @@ test: venv ## every tier, each with its own set-up; one that cannot run is named
 ##@ Generate
 
 .PHONY: manifests
-manifests: venv ## generate the CRDs and render config/manifests from the chart
-	@$(BIN)/python -m generate.crds
-	@$(BIN)/python -m generate.manifests
+manifests: venv ## generate definitions, schema, values page and manifests from their sources
+	@$(BIN)/python -m generate
 
 ##@ Images, demo, lab
 
@@ -99,6 +102,14 @@ demo: venv packages tools ## a real cluster, the documented install, one Service
 .PHONY: demo-down
 demo-down: venv ## end a demo that was kept
 	@$(BIN)/python -m demo --down
+
+.PHONY: lab-up
+lab-up: venv packages tools ## bring up a cluster in network namespaces (root); LAB=name NODES=3
+	@$(BIN)/python -m lab --name $(or $(LAB),lab) up --nodes $(or $(NODES),3)
+
+.PHONY: lab-down
+lab-down: venv ## take that cluster down
+	@$(BIN)/python -m lab --name $(or $(LAB),lab) down
 
 .PHONY: bench
 bench: venv ## print the figures of docs/performance.md

@@ -32,7 +32,9 @@ def wanting(number: int, families: tuple[addresses.Family, ...]) -> services.Ser
         key=services.ServiceKey("default", f"service-{number}"),
         cluster_ips=tuple(CLUSTER[family] for family in families),
         families=families,
-        family_policy=services.FamilyPolicy.REQUIRE_DUAL_STACK if len(families) > 1 else services.FamilyPolicy.SINGLE_STACK,
+        family_policy=services.FamilyPolicy.REQUIRE_DUAL_STACK
+        if len(families) > 1
+        else services.FamilyPolicy.SINGLE_STACK,
         ports=(services.Port("TCP", 80),),
     )
 

@@ -3,7 +3,7 @@
 Runs inside the client's network namespace, standard library only. Every `--interval` seconds it sends a numbered UDP datagram to an echo Service
 and an ARP request for the address, both until `--seconds` are over or a line arrives on standard input. Prints one JSON object:
 `{"arp": {...}, "udp": {...}}`, each with `sent`, `answered`, `silence` (longest time without an answer, seconds) and `from` (when that began,
-seconds since the start).
+seconds since the start); "arp" also has `turns`: who answered, as `[mac, first, last, answers]` in order, a new entry whenever it changes.
 
 - The ARP request is answered by the speaker itself: its silence is the address's.
 - The datagram passes the client's own neighbour table and kube-proxy: its silence is what a user notices.
@@ -39,6 +39,21 @@ class Series:
         }
 
 
+class Turns:
+    """Who answered when. Two stations that answer every request give a long list of short turns."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, float, float, int]] = []
+
+    def add(self, mac: str, moment: float) -> None:
+        """An answer of one station."""
+        if self.all and self.all[-1][0] == mac:
+            _, first, _, count = self.all[-1]
+            self.all[-1] = (mac, first, moment, count + 1)
+        else:
+            self.all.append((mac, moment, moment, 1))
+
+
 def arp_request(mac: bytes, own: bytes, target: bytes) -> bytes:
     """A broadcast ARP request (RFC 826)."""
     frame = b"\xff" * 6 + mac + struct.pack("!H", 0x0806)
@@ -66,7 +81,7 @@ def main() -> int:
     udp.setblocking(False)
     target = socket.inet_aton(arguments.address)
     request = arp_request(mac, socket.inet_aton(arguments.own), target)
-    arp_series, udp_series = Series(), Series()
+    arp_series, udp_series, turns = Series(), Series(), Turns()
 
     chooser = selectors.DefaultSelector()
     chooser.register(raw, selectors.EVENT_READ)
@@ -90,6 +105,7 @@ def main() -> int:
                 # A reply (operation 2) whose sender is the address, sent to this client.
                 if frame[20:22] == b"\0\2" and frame[28:32] == target and frame[0:6] == mac:
                     arp_series.answers.append(time.monotonic())
+                    turns.add(frame[22:28].hex(":"), arp_series.answers[-1] - start)
             elif key.fileobj is udp:
                 try:
                     if udp.recv(2048):
@@ -99,7 +115,8 @@ def main() -> int:
             else:
                 stop = 0.0
     end = time.monotonic()
-    print(json.dumps({"arp": arp_series.report(start, end), "udp": udp_series.report(start, end)}))
+    arp = {**arp_series.report(start, end), "turns": [(m, round(a, 3), round(b, 3), n) for m, a, b, n in turns.all]}
+    print(json.dumps({"arp": arp, "udp": udp_series.report(start, end)}))
     return 0
 
 

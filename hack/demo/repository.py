@@ -8,7 +8,6 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
-
 # Helm installs no pre-release unless told to, and between releases the chart's own version is one.
 VERSION = "0.0.1"
 

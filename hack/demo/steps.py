@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from demo import workload
 from lab import cluster as clusters
@@ -27,6 +28,28 @@ class Silence:
     udp: float
     arp_answered: int
     udp_answered: int
+    turns: tuple["Turn", ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Turn:
+    """One station answered ARP from `first` to `last` (seconds since the probe's start), `answers` times without another in between."""
+
+    mac: str
+    first: float
+    last: float
+    answers: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """An Event as `kubectl describe` shows it."""
+
+    type: str
+    reason: str
+    message: str
+    source: str
+    count: int
 
 
 def wait_for(what: str, seconds: float, look: Callable[[], object]) -> object:
@@ -39,6 +62,11 @@ def wait_for(what: str, seconds: float, look: Callable[[], object]) -> object:
         if time.monotonic() > stop:
             raise StepError(f"{what}: not within {seconds:.0f} s; last seen: {found!r}")
         time.sleep(POLL)
+
+
+def pause(seconds: float) -> None:
+    """Let the lab run on: for what must not happen there is nothing to wait for."""
+    time.sleep(seconds)
 
 
 def server_version(lab: clusters.Cluster) -> str:
@@ -63,6 +91,7 @@ class Steps:
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         }
         self._home = home
+        self._macs: dict[str, str] = {}
 
     def helm(self, *arguments: str | pathlib.Path) -> str:
         """Run helm against the lab; its output. Raises StepError with what helm said."""
@@ -172,6 +201,93 @@ class Steps:
         self.lab.kubectl("patch", "deployment", name, "--patch", json.dumps(patch))
         self.wait_rollout(name)
 
+    # What the tests ask beyond the demo.
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Create or change objects, as `kubectl apply` does."""
+        body = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        self.lab.kubectl("apply", "--filename", "-", input=body)
+
+    def get(self, kind: str, name: str, namespace: str = "default") -> dict[str, Any]:
+        """An object. Raises CalledProcessError if it is not there."""
+        found: dict[str, Any] = json.loads(
+            self.lab.kubectl("get", kind, name, "--namespace", namespace, "--output=json")
+        )
+        return found
+
+    def items(self, kind: str, *arguments: str, namespace: str = "default") -> list[dict[str, Any]]:
+        """The objects of a kind in a namespace; further arguments go to `kubectl get`."""
+        text = self.lab.kubectl("get", kind, "--namespace", namespace, "--output=json", *arguments)
+        found: list[dict[str, Any]] = json.loads(text)["items"]
+        return found
+
+    def events(self, kind: str, name: str, namespace: str = "default") -> list[Event]:
+        """The Events on an object, by either make of recorder."""
+        selector = f"involvedObject.kind={kind},involvedObject.name={name}"
+        return [
+            Event(
+                type=item["type"],
+                reason=item["reason"],
+                message=item.get("message", ""),
+                source=item.get("source", {}).get("component") or item.get("reportingComponent", ""),
+                count=item.get("count") or (item.get("series") or {}).get("count") or 1,
+            )
+            for item in self.items("events", "--field-selector", selector, namespace=namespace)
+        ]
+
+    def wait_event(
+        self, kind: str, name: str, reason: str, *words: str, namespace: str = "default", seconds: float = 20
+    ) -> Event:
+        """Wait for an Event with this reason whose message has all `words`. Raises StepError with the Events there are."""
+
+        def look() -> Event | None:
+            return next(
+                (
+                    event
+                    for event in self.events(kind, name, namespace)
+                    if event.reason == reason and all(word in event.message for word in words)
+                ),
+                None,
+            )
+
+        try:
+            found = wait_for(f"Event {reason} with {words} on {kind} {name}", seconds, look)
+        except StepError as error:
+            raise StepError(f"{error}; there are {self.events(kind, name, namespace)}") from None
+        assert isinstance(found, Event)
+        return found
+
+    def node_mac(self, node: str) -> str:
+        """The hardware address of a node on the LAN."""
+        if node not in self._macs:
+            links = json.loads(self.lab.node_exec(node, ["ip", "-json", "link", "show", "dev", "eth0"]).stdout)
+            self._macs[node] = links[0]["address"]
+        return self._macs[node]
+
+    def macs(self, address: str, seconds: float = 0.3) -> set[str]:
+        """Who answers for an IPv4 address on the LAN, by hardware address."""
+        with self.probing(address, seconds) as probe:
+            time.sleep(seconds)
+        assert probe.silence is not None
+        return {turn.mac for turn in probe.silence.turns}
+
+    def neighbour(self, address: str) -> str | None:
+        """Who answers for an IPv6 address, by the client's own solicitation (RFC 4861)."""
+        done = self.lab.client_exec(["ndisc6", "-1", "-q", "-w", "500", address, "eth0"], check=False)
+        return done.stdout.strip().lower() or None
+
+    def answering(self, address: str) -> list[str]:
+        """The nodes that answer for an address, as the LAN sees it; an unknown hardware address stands for itself."""
+        found = self.macs(address) if ":" not in address else {mac for mac in (self.neighbour(address),) if mac}
+        names = {self.node_mac(node): node for node in self.lab.nodes}
+        return sorted(names.get(mac, mac) for mac in found)
+
+    def wait_answering(self, address: str, node: str, seconds: float = 15) -> None:
+        """Wait until `node` and nobody else answers for an address."""
+        wait_for(
+            f"only {node} answers for {address}", seconds, lambda: (found := self.answering(address)) == [node] or None
+        )
+
     def probing(self, address: str, seconds: float) -> "Probe":
         """A probe of an IPv4 address from the client, every 20 ms."""
         return Probe(self.lab, address, seconds)
@@ -201,4 +317,5 @@ class Probe:
             udp=report["udp"]["silence"],
             arp_answered=report["arp"]["answered"],
             udp_answered=report["udp"]["answered"],
+            turns=tuple(Turn(*turn) for turn in report["arp"]["turns"]),
         )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 from demo import bundle
 from images import build as images
@@ -9,6 +10,8 @@ from images import build as images
 CHART_NAMESPACE = "metallb-system"
 WEB, ECHO = "web", "echo"
 WEB_PORT, ECHO_PORT = 80, 7
+# What the tests make beside the demo's objects carries this label, by which it is removed again.
+TRANSIENT = {"demo.metallb.io/transient": "yes"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,3 +85,40 @@ def manifests() -> str:
         _service(ECHO, ECHO_PORT, "UDP"),
     ]
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+
+
+def service(
+    name: str, *, app: str = WEB, annotations: dict[str, str] | None = None, labels: dict[str, str] | None = None, **spec: Any
+) -> dict[str, Any]:
+    """A transient Service of type LoadBalancer in front of `app`; `spec` overrides fields of its spec."""
+    port, protocol = (WEB_PORT, "TCP") if app == WEB else (ECHO_PORT, "UDP")
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "labels": {**TRANSIENT, **(labels or {})}, "annotations": annotations or {}},
+        "spec": {
+            "type": "LoadBalancer",
+            "selector": {"app": app},
+            "ports": [{"port": port, "targetPort": bundle.PORT, "protocol": protocol}],
+            **spec,
+        },
+    }
+
+
+def pool(name: str, *addresses: str, **spec: Any) -> dict[str, Any]:
+    """A transient IPAddressPool."""
+    return _configuration("IPAddressPool", name, {"addresses": list(addresses), **spec})
+
+
+def advertisement(name: str, **spec: Any) -> dict[str, Any]:
+    """A transient L2Advertisement."""
+    return _configuration("L2Advertisement", name, spec)
+
+
+def _configuration(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "metallb.io/v1beta1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": CHART_NAMESPACE, "labels": TRANSIENT},
+        "spec": spec,
+    }

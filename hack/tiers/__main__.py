@@ -29,6 +29,7 @@ TIERS = (
     Tier(name="types", commands=(("make", "--no-print-directory", "types"),)),
     Tier(name="imports", commands=(("make", "--no-print-directory", "imports"),)),
     Tier(name="set-up", commands=(("make", "--no-print-directory", "packages", "tools"),), needs_root=True),
+    Tier(name="chart", commands=(("make", "--no-print-directory", "chart"),)),
     Tier(name="generated", commands=(("make", "--no-print-directory", "generated"),)),
     Tier(name="unit", commands=((*PYTEST, "-m", FAST),)),
     Tier(name="model and fuzz", commands=((*PYTEST, "-m", "slow and not netns and not apiserver and not lab"),)),

@@ -17,7 +17,13 @@ PURE = (
     "core/src/metallb_core/allocation",
     "core/src/metallb_core/announcement",
     "speaker/src/metallb_speaker/packets",
+    "speaker/src/metallb_speaker/membership",
 )
+# Modules of PURE packages that are shells; each package has few, and they are named.
+SHELLS = {
+    "speaker/src/metallb_speaker/membership/transport.py",
+    "speaker/src/metallb_speaker/membership/aead.py",
+}
 IMPURE_STANDARD = {
     "asyncio", "ctypes", "datetime", "http", "io", "logging", "multiprocessing", "os", "pathlib", "random", "secrets", "select",
     "selectors", "shutil", "signal", "socket", "sqlite3", "ssl", "subprocess", "sys", "tempfile", "threading", "time", "urllib", "uuid",
@@ -50,6 +56,8 @@ def test_pure_package_imports_nothing_impure(package: str) -> None:
     assert modules, f"{package} has no modules"
     allowed = ALLOWED_THIRD_PARTY.get(package, set())
     for path in modules:
+        if str(path.relative_to(ROOT)) in SHELLS:
+            continue
         for name in imported_names(path.read_text()):
             top = name.split(".")[0]
             where = f"{path.relative_to(ROOT)} imports {name}"

@@ -122,6 +122,9 @@ class Search:
 
     def complete(self, held: tuple[addresses.Address, ...], pool: str) -> Found | Refused:
         """Keep `held`, all of one pool, and add what family is missing from that pool."""
+        if len(held) < len(self._families.wanted) and not is_compatible(self._pools[pool], self._service):
+            # What was given stays, but nothing new comes from a pool that is meant for others.
+            return self._not_meant(pool)
         missing = [family for family in self._families.wanted if all(family != each.family for each in held)]
         added = []
         for family in missing:
@@ -129,7 +132,7 @@ class Search:
             if address is None:
                 why = self._why_not(self._pools[pool], family)
                 return refuse(
-                    reasons.Reason.FAMILY_UNAVAILABLE, f"no second address for PreferDualStack: {why}", {pool}
+                    reasons.Reason.FAMILY_UNAVAILABLE, f"no second address for this dual-stack Service: {why}", {pool}
                 )
             added.append(address)
         return Found(addresses=(*held, *added), pool=pool)
@@ -174,11 +177,13 @@ class Search:
             clash = self._book.clash(self._service.key, self._terms, address)
             if clash is not None:
                 return Refused(refusal=clash, pools=frozenset({name}))
-        ordered = tuple(sorted(wanted, key=lambda each: self._families.wanted.index(each.family)))
-        full = self.complete(ordered, name)
-        if isinstance(full, Refused) and not self._families.all_needed:
-            return Found(addresses=ordered, pool=name)
-        return full
+        full = self.complete(wanted, name)
+        if isinstance(full, Refused):
+            if self._families.all_needed:
+                return full
+            full = Found(addresses=wanted, pool=name)
+        order = self._families.wanted.index
+        return Found(addresses=tuple(sorted(full.addresses, key=lambda each: order(each.family))), pool=name)
 
     def _from_pool(self, name: str) -> Found | Refused:
         pool = self._pools.get(name)
@@ -235,6 +240,7 @@ class Search:
             reasons.Reason.SELECTOR_MISMATCH,
             f"pool {name!r} is not compatible with Service {self._service.key}: spec.serviceAllocation of the pool selects other"
             " namespaces or Services",
+            {name},
         )
 
     def _names(self) -> str:

@@ -54,18 +54,19 @@ def converge(service: services.Service, book: ledger.Ledger, known: Iterable[poo
     if not service.is_load_balancer:
         return _plan(service, (), None)
     families = choice.families_of(service)
-    held = book.reserved(service.key) or service.ingress
+    # What was handed out last comes first; where that cannot stay, what the status shows still may.
+    held = (*book.reserved(service.key), *service.ingress)
     if isinstance(families, reasons.Refusal):
         if families.reason is reasons.Reason.NO_CLUSTER_IP:
             return _plan(service, (), None, refusal=families, cause=families.detail)
-        return _stay(service, book, held, families, "not enough clusterips")
+        return _stay(service, book, held, tuple(ip.Family), families, "not enough clusterips")
     asked = request.parse(service)
     if isinstance(asked, reasons.Refusal):
-        return _stay(service, book, held, asked, "LoadBalancerFailed" if held else "AllocationFailed")
+        return _stay(service, book, held, families.wanted, asked, "LoadBalancerFailed" if held else "AllocationFailed")
     search = choice.Search(service, asked, families, known, book, held)
-    kept, cause = _keepable(service, book, held, families)
+    kept, cause = _keepable(service, book, held, families.wanted, asked.pool)
     if kept and _is_wanted(kept, asked, book):
-        return _completed(service, search, kept, book, families)
+        return _completed(service, search, kept, book, families, cause)
     found = search.run()
     if isinstance(found, choice.Found):
         return _plan(service, found.addresses, found.pool, cause=cause)
@@ -73,7 +74,9 @@ def converge(service: services.Service, book: ledger.Ledger, known: Iterable[poo
         event = EventIntent(
             "Warning", "LoadBalancerFailed", f"the address is kept, since the wish cannot be met: {found.refusal}"
         )
-        return _plan(service, kept, _pool_name(book, kept), refusal=found.refusal, waits=found.pools, events=(event,))
+        return _plan(
+            service, kept, _pool_name(book, kept), refusal=found.refusal, waits=found.pools, events=(event,), cause=cause
+        )
     event = EventIntent(
         "Warning", "AllocationFailed", f"Failed to allocate IP for {str(service.key)!r}: {found.refusal}"
     )
@@ -81,28 +84,36 @@ def converge(service: services.Service, book: ledger.Ledger, known: Iterable[poo
 
 
 def _keepable(
-    service: services.Service, book: ledger.Ledger, held: tuple[ip.Address, ...], families: choice.Families
+    service: services.Service,
+    book: ledger.Ledger,
+    held: tuple[ip.Address, ...],
+    families: tuple[ip.Family, ...],
+    asked_pool: str = "",
 ) -> tuple[tuple[ip.Address, ...], str]:
-    """The part of `held` that the Service may go on having, and why the rest is lost."""
+    """The part of `held` that the Service may go on having, all of one pool, and why the rest is lost."""
     mine = ledger.claim_of(service, held)
     kept: list[ip.Address] = []
     cause = ""
     for address in held:
         if book.pool_of(address) is None:
             cause = f"no IPAddressPool holds {address} any more"
-        elif address.family not in families.wanted:
+        elif address.family not in families:
             cause = f"the Service has no {address.family.kubernetes_name} any more"
-        elif any(address.family == other.family for other in kept):
-            cause = f"{address} is the second address of its family"
+        elif (twin := next((other for other in kept if other.family == address.family), None)) is not None:
+            # One that was handed out takes the place of the one shown: no news.
+            if twin in service.ingress:
+                cause = f"{address} is the second address of its family"
         elif (clash := book.clash(service.key, mine, address, seniors_only=True)) is not None:
             cause = str(clash)
         else:
             kept.append(address)
-    names = {_pool_name(book, (address,)) for address in kept}
-    if len(names) > 1:
+    names = [_pool_name(book, (address,)) for address in kept]
+    if len(set(names)) > 1:
         # Speakers announce the addresses of one Service together, under the advertisements of one pool.
-        cause = f"{', '.join(map(str, kept[1:]))} is now of another pool than {kept[0]}"
-        kept = kept[:1]
+        stays = kept[names.index(asked_pool) if asked_pool in names else 0]
+        (goes,) = (address for address in kept if address != stays)
+        cause = f"{goes} is now of another pool than {stays}"
+        kept = [stays]
     return tuple(kept), cause
 
 
@@ -119,36 +130,31 @@ def _completed(
     kept: tuple[ip.Address, ...],
     book: ledger.Ledger,
     families: choice.Families,
+    cause: str,
 ) -> Plan:
     """Keep what is held, and add the family that is missing, if that can be had."""
     pool = _pool_name(book, kept)
     full = search.complete(kept, pool)
     if isinstance(full, choice.Found):
-        return _plan(service, full.addresses, pool)
+        return _plan(service, full.addresses, pool, cause=cause)
     if families.all_needed:
         event = EventIntent("Warning", "AllocationFailed", str(full.refusal))
-        return _plan(service, kept, pool, refusal=full.refusal, waits=full.pools, events=(event,))
+        return _plan(service, kept, pool, refusal=full.refusal, waits=full.pools, events=(event,), cause=cause)
     event = EventIntent("Normal", "AdditionalAssignFailed", str(full.refusal))
-    return _plan(service, kept, pool, waits=full.pools, events=(event,))
+    return _plan(service, kept, pool, waits=full.pools, events=(event,), cause=cause)
 
 
 def _stay(
     service: services.Service,
     book: ledger.Ledger,
     held: tuple[ip.Address, ...],
+    families: tuple[ip.Family, ...],
     refusal: reasons.Refusal,
     told_as: str,
 ) -> Plan:
     """The wish cannot be read: what is held and still allowed stays, nothing new is given."""
     event = EventIntent("Warning", told_as, str(refusal))
-    mine = ledger.claim_of(service, held)
-    allowed = [
-        address
-        for address in held
-        if book.pool_of(address) is not None and book.clash(service.key, mine, address, seniors_only=True) is None
-    ]
-    kept = tuple(allowed)
-    cause = "no IPAddressPool holds it any more, or another Service has it" if len(kept) < len(held) else ""
+    kept, cause = _keepable(service, book, held, families)
     pool = _pool_name(book, kept) if kept else None
     return _plan(service, kept, pool, refusal=refusal, events=(event,), cause=cause)
 

@@ -20,7 +20,7 @@ from metallb_core.runtime import clock, log
 
 ObjectRef = wire.ObjectReference
 
-QUEUE: Final = 1000
+QUEUE: Final = 10_000
 REMEMBERED: Final = 4096
 REPEAT_SECONDS: Final = 600.0
 BURST: Final = 25.0
