@@ -110,6 +110,8 @@ class Controller:
         return [
             supervise.Part(name="events", run=self._recorder.run),
             *(supervise.Part(name=f"watch {each.resource.plural}", run=each.run) for each in watching),
+            # Also while standing by: the last good form of an object is known only to who has seen it.
+            supervise.Part(name="configuration", run=self._run_configuration),
             supervise.Part(name="leading", run=self._elector.run),
         ]
 
@@ -132,13 +134,12 @@ class Controller:
         for each in (self._services, self._namespaces, self._pools, self._advertisements):
             await each.wait_synced()
         await self._wait_caught_up()
+        self._leading = True
         self._compile()
         self._reconciler.begin(self._config)
-        self._leading = True
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run())
             group.create_task(self._pool_status.queue.run())
-            group.create_task(self._run_configuration())
             group.create_task(self._ensure_secret())
 
     def _stop_leading(self) -> None:
@@ -181,11 +182,15 @@ class Controller:
     # Configuration
 
     async def _run_configuration(self) -> None:
+        for each in (self._namespaces, self._pools, self._advertisements):
+            await each.wait_synced()
+        self._config_changed.set()
         while True:
             await self._config_changed.wait()
             self._config_changed.clear()
             self._compile()
-            self._reconciler.configure(self._config)
+            if self._leading:
+                self._reconciler.configure(self._config)
             await asyncio.sleep(0)
 
     def _compile(self) -> None:
@@ -196,7 +201,8 @@ class Controller:
         )
         self._config = compiled.compile(found, self._config)
         self._instruments.configured(stale=bool(self._config.problems))
-        self._tell_problems(self._config.problems)
+        if self._leading:
+            self._tell_problems(self._config.problems)
 
     def _tell_problems(self, found: Iterable[problems.Problem]) -> None:
         now = {(problem.kind, problem.name): problem for problem in found}

@@ -39,6 +39,10 @@ def patch(service: services.Service, plan: converge.Plan) -> dict[str, object]:
     }
 
 
+def _seniority(service: services.Service) -> tuple[bool, str, services.ServiceKey]:
+    return bool(request.annotation(service, request.SHARE)), service.created, service.key
+
+
 class Reconciler:
     """See the module. `requeue(keys)` has Services looked at again; `on_latency(seconds)` hears how long each first address took."""
 
@@ -72,13 +76,16 @@ class Reconciler:
     # What changes from outside
 
     def begin(self, config: compiled.Config) -> None:
-        """Start from what is observed: assigned Services first, the oldest first, so that none loses its address to a newcomer."""
+        """Start from what is observed: assigned Services first, the oldest first, so that none loses its address to a newcomer.
+
+        Those that share nothing come before those that do: of a clash left by an interrupted change, the sharer was the one to move.
+        """
         self.book = ledger.Ledger()
         self._written_on.clear()
         self._waiting = waiting.Waiting()
         self._config = config
         self.book.set_pools(config.pools)
-        for service in sorted(self._services.values(), key=lambda each: (each.created, each.key)):
+        for service in sorted(self._services.values(), key=_seniority):
             if converge.is_ours(service, self._class):
                 self.book.observe(service)
         self._on_pools(frozenset(config.pools))
@@ -125,10 +132,12 @@ class Reconciler:
                 self._noticed.setdefault(key, self._clock.monotonic())
                 # A reservation may take an address that others hope for, and frees none.
                 self._on_pools(self.book.reserve(service, plan.addresses))
-            await self._write(service, plan)
+            if not await self._write(service, plan):
+                return
         self._tell(service, plan)
 
-    async def _write(self, service: services.Service, plan: converge.Plan) -> None:
+    async def _write(self, service: services.Service, plan: converge.Plan) -> bool:
+        """Write, and say whether it took place; False for a Service that changed meanwhile. Raises ApiError, Unreachable."""
         key = service.key
         self._written_on[key] = service.resource_version
         try:
@@ -142,7 +151,7 @@ class Reconciler:
                 self._touched(self.book.cancel(key))
             if error.conflict or error.not_found:
                 # The Service changed or went; the informer brings the news, and the key with it.
-                return
+                return False
             raise
         except errors.Unreachable:
             self._written_on.pop(key, None)
@@ -156,6 +165,7 @@ class Reconciler:
         noticed = self._noticed.pop(key, None)
         if noticed is not None and not service.ingress:
             self._on_latency(self._clock.monotonic() - noticed)
+        return True
 
     # Consequences
 
