@@ -78,7 +78,7 @@ class Capture:
 
     def frames(self) -> list[tuple[float, bytes]]:
         """(seconds, frame) of those since the last call."""
-        found = []
+        found: list[tuple[float, bytes]] = []
         while True:
             try:
                 frame, ancillary, _, _ = self.socket.recvmsg(2048, 128)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 
+import msgspec
 import pytest
 
 from metallb_speaker.deadline import hosting, messages, process
@@ -104,7 +105,7 @@ async def test_start_join_leave(bench: Bench) -> None:
 async def test_other_keys_need_no_restart(bench: Bench) -> None:
     bench.host.start(WANTED)
     await bench.wait_said("start n1")
-    bench.host.start(messages.msgspec.structs.replace(WANTED, keys=(b"b" * 32, b"a" * 32)))
+    bench.host.start(msgspec.structs.replace(WANTED, keys=(b"b" * 32, b"a" * 32)))
     bench.host.set_keys(())
     await bench.wait_said("start n1", "keys 2", "keys 0")
     bench.host.set_keys((b"short",))
@@ -114,7 +115,7 @@ async def test_other_keys_need_no_restart(bench: Bench) -> None:
 async def test_other_parameters_restart(bench: Bench) -> None:
     bench.host.start(WANTED)
     await bench.wait_said("start n1")
-    bench.host.start(messages.msgspec.structs.replace(WANTED, name="n9"))
+    bench.host.start(msgspec.structs.replace(WANTED, name="n9"))
     await bench.wait_said("start n1", "leave", "stop", "start n9")
 
 
@@ -143,6 +144,16 @@ async def test_leaving_does_not_wait_for_joining(bench: Bench) -> None:
     assert bench.said[-2:] == ["leave", "stop"]
 
 
+async def test_metadata_is_told_now_and_at_every_start(bench: Bench) -> None:
+    bench.host.set_metadata(b"one")
+    assert bench.host.metadata() == {}
+    bench.host.start(WANTED)
+    await bench.wait_said("start n1")
+    assert bench.host.metadata() == {"n1": b"one"}
+    bench.host.set_metadata(b"two")
+    assert bench.host.metadata() == {"n1": b"two"}
+
+
 async def test_nothing_to_leave() -> None:
     await Bench().host.wait_left()
 
@@ -152,7 +163,5 @@ async def test_nothing_to_leave() -> None:
     [pytest.param("none", "", id="unknown profile"), pytest.param("fast", '{"x": 1}', id="unknown key")],
 )
 def test_the_real_member_refuses_bad_settings(profile: str, override: str) -> None:
-    with pytest.raises(ValueError, match="none|x: unknown"):
-        process.open_member(
-            messages.msgspec.structs.replace(WANTED, profile=profile, override=override), lambda _: None
-        )
+    with pytest.raises(ValueError, match=r"none|x: unknown"):
+        process.open_member(msgspec.structs.replace(WANTED, profile=profile, override=override), lambda _: None)

@@ -237,6 +237,7 @@ async def test_a_link_that_appears_later_serves_both_families(bench: Bench) -> N
     groups = bench.pair.node.run("cat", "/proc/net/igmp6")
     assert re.search(r"lan1\s+ff0200000000000000000001ff000010", groups), "the kernel reports the group (MLD)"
     assert "33:33:ff:00:00:10" in bench.pair.node.ip("maddr", "show", "dev", "lan1"), "and the card listens to it"
+    await wait_until(lambda: "scope link" in bench.pair.peer.ip("addr", "show", "dev", "lan1", "-tentative"))
     answer = await _in_peer(bench, "ndisc6", "-1", "-r", "5", "-w", "500", str(V6), "lan1")
     assert ethernet.format_mac(bench.mac("lan1")) in answer.lower()
     bench.pair.node.ip("link", "del", "lan1")
