@@ -17,7 +17,9 @@ from collections.abc import Iterator
 
 import rich.box
 import rich.console
+import rich.markup
 import rich.table
+import rich.text
 
 from demo import bundle, repository, steps, workload
 from lab import cluster as clusters
@@ -33,6 +35,9 @@ class Story:
 
     def __init__(self) -> None:
         self._console = rich.console.Console(highlight=False)
+        if not self._console.is_terminal:
+            # A log has no width of its own; without one, lines would break at 80.
+            self._console.width = 132
         self._started = time.monotonic()
         self._rows: list[tuple[str, str]] = []
 
@@ -40,7 +45,7 @@ class Story:
     def step(self, what: str) -> Iterator[None]:
         """One step: its name when it begins, its duration when it ends."""
         started = time.monotonic()
-        self._console.print(f"[dim]{started - self._started:6.1f} s[/dim]  {what} ...")
+        self._console.print(f"[dim]{started - self._started:6.1f} s[/dim]  {rich.markup.escape(what)} ...")
         yield
         self._console.print(f"{'':8}  [green]done[/green] in {time.monotonic() - started:.1f} s")
 
@@ -54,13 +59,14 @@ class Story:
         table.add_column(style="bold", no_wrap=True)
         table.add_column()
         for what, result in self._rows:
-            table.add_row(what, result)
+            # Text, not markup: an IPv6 address in brackets would pass for a style.
+            table.add_row(rich.text.Text(what), rich.text.Text(result))
         table.add_row("whole demo", f"{time.monotonic() - self._started:.0f} s")
         self._console.print(table)
 
     def say(self, text: str) -> None:
         """A line of text."""
-        self._console.print(text)
+        self._console.print(text, markup=False, soft_wrap=True)
 
 
 def tell(lab: clusters.Cluster, story: Story, home: pathlib.Path) -> None:
@@ -149,7 +155,7 @@ def main() -> int:
         story.say(f"export KUBECONFIG={lab.kubeconfig}")
         story.say("  kubectl get services,servicel2statuses --all-namespaces")
         story.say("  kubectl --namespace metallb-system logs daemonset/metallb-speaker")
-        story.say(f"  {sys.executable} -m lab --name {LAB} exec client -- curl http://ADDRESS/")
+        story.say(f"  {sys.executable} -m lab --name {LAB} client -- curl http://ADDRESS/")
         story.say("make demo-down ends it.")
         return 0
     with story.step("take the cluster down"):
