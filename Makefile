@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMPONENTS := core controller speaker
 PACKAGES := core/src/metallb_core controller/src/metallb_controller speaker/src/metallb_speaker
-HACK := hack/lab hack/images hack/generate hack/demo hack/bench hack/tiers hack/tools/build.py
+HACK := hack/lab hack/images hack/generate hack/demo hack/bench hack/tiers hack/release hack/changelog hack/tools/build.py
 PYTEST := $(BIN)/pytest -q
 FUZZ ?= 100000
 STEPS ?= 100000
@@ -118,6 +118,24 @@ bench: venv ## print the figures of docs/performance.md
 .PHONY: soak
 soak: venv ## the long property and fuzz runs: ten times those of `make test`
 	@METALLB_FUZZ=1000000 METALLB_MODEL_STEPS=1000000 $(PYTEST) -m slow
+
+##@ Release: VERSION=1.2.3 REGISTRY=host/path
+
+.PHONY: release-version
+release-version: venv ## write VERSION and REGISTRY into the tree
+	@$(BIN)/python -m release version $(VERSION) --registry $(REGISTRY)
+
+.PHONY: release-images
+release-images: venv ## build and push this machine's images
+	@$(BIN)/python -m release images $(VERSION) --registry $(REGISTRY)
+
+.PHONY: release-index
+release-index: venv ## join the images of all architectures
+	@$(BIN)/python -m release index $(VERSION) --registry $(REGISTRY)
+
+.PHONY: release-chart
+release-chart: venv ## package and push the chart
+	@$(BIN)/python -m release chart $(VERSION) --registry $(REGISTRY)
 
 .PHONY: clean
 clean: ## remove what was built in this folder

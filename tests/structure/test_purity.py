@@ -62,7 +62,9 @@ def test_pure_package_imports_nothing_impure(package: str) -> None:
             top = name.split(".")[0]
             where = f"{path.relative_to(ROOT)} imports {name}"
             assert top not in IMPURE_STANDARD, f"{where}: pass it as an argument instead"
-            assert top in sys.stdlib_module_names or top in OURS or top in allowed, f"{where}: no third party in a PURE package"
+            assert top in sys.stdlib_module_names or top in OURS or top in allowed, (
+                f"{where}: no third party in a PURE package"
+            )
             if top == "metallb_core":
                 assert name.split(".")[1] in PURE_OF_CORE, f"{where}: a PURE package may not lean on a shell"
 

@@ -1,0 +1,1 @@
+"""The changelog, made of fragments."""

@@ -1,0 +1,1 @@
+"""What a release does, one command for each step of its workflow."""
