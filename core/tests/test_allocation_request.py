@@ -18,7 +18,9 @@ IPS, POOL, SHARE = "loadBalancerIPs", "address-pool", "allow-shared-ip"
         pytest.param({}, "", ("", "", ""), id="nothing"),
         pytest.param({NEW + IPS: "192.0.2.1"}, "", ("192.0.2.1", "", ""), id="one-address"),
         pytest.param({OLD + IPS: "192.0.2.1"}, "", ("192.0.2.1", "", ""), id="older-prefix"),
-        pytest.param({NEW + IPS: "192.0.2.1", OLD + IPS: "192.0.2.2"}, "", ("192.0.2.1", "", ""), id="newer-prefix-wins"),
+        pytest.param(
+            {NEW + IPS: "192.0.2.1", OLD + IPS: "192.0.2.2"}, "", ("192.0.2.1", "", ""), id="newer-prefix-wins"
+        ),
         pytest.param({NEW + IPS: "", OLD + IPS: "192.0.2.2"}, "", ("", "", ""), id="newer-prefix-wins-even-empty"),
         pytest.param({NEW + POOL: "", OLD + POOL: "gold"}, "", ("", "", ""), id="empty-pool-wins"),
         pytest.param({NEW + SHARE: "", OLD + SHARE: "k"}, "", ("", "", ""), id="empty-key-wins"),
@@ -46,10 +48,14 @@ def test_what_is_asked_for(annotations: dict[str, str], field: str, expected: tu
     ("annotations", "field", "fragments"),
     [
         pytest.param({NEW + IPS: "192.0.2.1"}, "192.0.2.1", ["both spec.loadBalancerIP", NEW + IPS], id="both-places"),
-        pytest.param({OLD + IPS: "192.0.2.1"}, "192.0.2.1", ["both spec.loadBalancerIP"], id="both-places-older-prefix"),
+        pytest.param(
+            {OLD + IPS: "192.0.2.1"}, "192.0.2.1", ["both spec.loadBalancerIP"], id="both-places-older-prefix"
+        ),
         pytest.param({NEW + IPS: "192.0.2.1,192.0.2.2"}, "", ["two IPv4 addresses"], id="two-of-ipv4"),
         pytest.param({NEW + IPS: "192.0.2.1,192.0.2.1"}, "", ["two IPv4 addresses"], id="the-same-twice"),
-        pytest.param({NEW + IPS: "192.0.2.1,::ffff:192.0.2.2"}, "", ["two IPv4 addresses"], id="two-of-ipv4-one-mapped"),
+        pytest.param(
+            {NEW + IPS: "192.0.2.1,::ffff:192.0.2.2"}, "", ["two IPv4 addresses"], id="two-of-ipv4-one-mapped"
+        ),
         pytest.param({NEW + IPS: "2001:db8::1,2001:db8::2"}, "", ["two IPv6 addresses"], id="two-of-ipv6"),
         pytest.param({NEW + IPS: "192.0.2.1,2001:db8::2,192.0.2.3"}, "", ["two IPv4"], id="three"),
         pytest.param({NEW + IPS: "any"}, "", ["'any'", "not an IP address", NEW + IPS], id="garbage"),

@@ -28,14 +28,19 @@ SHARERS = [
     pytest.param(first(local="a=b"), second(local="a=b"), None, id="local-same-selector"),
     pytest.param(first(local="a=b,c=d"), second(local="c=d,a=b"), None, id="local-same-selector-other-order"),
     pytest.param(
-        first(annotations={"metallb.universe.tf/allow-shared-ip": "k"}, share=""), second(), None, id="key-by-older-prefix"
+        first(annotations={"metallb.universe.tf/allow-shared-ip": "k"}, share=""),
+        second(),
+        None,
+        id="key-by-older-prefix",
     ),
     pytest.param(first(), second(share=""), ["no metallb.io/allow-shared-ip"], id="mine-has-no-key"),
     pytest.param(first(share=""), second(), ["which has no metallb.io/allow-shared-ip"], id="the-other-has-no-key"),
     pytest.param(first(share=""), second(share=""), ["no metallb.io/allow-shared-ip"], id="neither-has-a-key"),
     pytest.param(first(share="theirs"), second(share="mine"), ['"theirs"', '"mine"'], id="other-key"),
     pytest.param(first(), second(on="UDP/80 TCP/80"), ["port TCP/80"], id="same-port"),
-    pytest.param(first(on="TCP/80 TCP/90"), second(on="TCP/90 TCP/80"), ["port TCP/80"], id="lowest-common-port-is-named"),
+    pytest.param(
+        first(on="TCP/80 TCP/90"), second(on="TCP/90 TCP/80"), ["port TCP/80"], id="lowest-common-port-is-named"
+    ),
     pytest.param(first(local="a=b"), second(local="a=c"), ["externalTrafficPolicy Local"], id="local-other-selector"),
     pytest.param(first(local="a=b"), second(), ["externalTrafficPolicy Local"], id="local-beside-cluster"),
     pytest.param(first(), second(local="a=b"), ["externalTrafficPolicy Local"], id="cluster-beside-local"),
@@ -58,9 +63,7 @@ def test_rules(one: services.Service, other: services.Service, fragments: list[s
         for fragment in (f"192.0.2.1 is in use by Service {one.key}", *fragments):
             assert fragment in refusal.detail
     # Whoever asks, the answer is the same.
-    back = sharing.clash(
-        terms(one), frozenset(one.ports), other.key, terms(other), frozenset(other.ports), "192.0.2.1"
-    )
+    back = sharing.clash(terms(one), frozenset(one.ports), other.key, terms(other), frozenset(other.ports), "192.0.2.1")
     assert (back is None) == (refusal is None)
 
 
@@ -68,9 +71,6 @@ def test_rules(one: services.Service, other: services.Service, fragments: list[s
 def test_a_request_for_an_address_in_use(
     one: services.Service, other: services.Service, fragments: list[str] | None
 ) -> None:
-    asking = builders.written(
-        other, converge.Plan()
-    )
     asking = builders.service(
         "second",
         asks="192.0.2.1",
@@ -88,7 +88,7 @@ def test_a_request_for_an_address_in_use(
         assert plan.refusal is not None
         assert plan.refusal.reason is reasons.Reason.SHARING_CLASH
         assert str(one.key) in plan.refusal.detail
-        assert plan.waits_for == {"p"}
+        assert plan.waits_for == frozenset({"p"})
 
 
 @pytest.mark.parametrize(("one", "other", "fragments"), SHARERS)

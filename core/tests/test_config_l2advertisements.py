@@ -33,13 +33,17 @@ def spec(**fields: object) -> v1beta1.L2AdvertisementSpec:
         pytest.param(spec(ip_address_pool_selectors=[select("tier=lead")]), "", id="no-label-matches"),
         pytest.param(spec(ip_address_pool_selectors=[select()]), "abc", id="empty-selector"),
         pytest.param(
-            spec(ip_address_pools=["c"], ip_address_pool_selectors=[select("tier=gold")]), "ac", id="name-and-label-joined"
+            spec(ip_address_pools=["c"], ip_address_pool_selectors=[select("tier=gold")]),
+            "ac",
+            id="name-and-label-joined",
         ),
         pytest.param(
             spec(ip_address_pool_selectors=[select("tier=gold"), select("tier=iron")]), "ab", id="alternatives"
         ),
         pytest.param(
-            spec(ip_address_pool_selectors=[select("", ("tier", "NotIn", ["gold"]))]), "bc", id="not-in-matches-unlabelled"
+            spec(ip_address_pool_selectors=[select("", ("tier", "NotIn", ["gold"]))]),
+            "bc",
+            id="not-in-matches-unlabelled",
         ),
     ],
 )
@@ -55,10 +59,14 @@ def test_pools_covered(wire: v1beta1.L2AdvertisementSpec, expected: str) -> None
         pytest.param(spec(node_selectors=[select("a=b"), select("a=b")]), "nodeSelectors[1]", id="node-selector-twice"),
         pytest.param(spec(service_selectors=[select(), select()]), "serviceSelectors[1]", id="service-selector-twice"),
         pytest.param(
-            spec(ip_address_pool_selectors=[select("a=b"), select("a=b")]), "ipAddressPoolSelectors[1]", id="pool-selector-twice"
+            spec(ip_address_pool_selectors=[select("a=b"), select("a=b")]),
+            "ipAddressPoolSelectors[1]",
+            id="pool-selector-twice",
         ),
         pytest.param(
-            spec(node_selectors=[select("", ("k", "Is", None))]), "nodeSelectors[0].matchExpressions[0].operator", id="operator"
+            spec(node_selectors=[select("", ("k", "Is", None))]),
+            "nodeSelectors[0].matchExpressions[0].operator",
+            id="operator",
         ),
         pytest.param(
             spec(preferred_node_selectors=[v1beta1.NodePreference(weight=0, preference=select())]),

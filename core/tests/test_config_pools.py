@@ -18,7 +18,9 @@ def allocation(**fields: object) -> v1beta1.ServiceAllocation:
     ("texts", "field", "reason", "fragment"),
     [
         pytest.param([], "spec.addresses", "C501", "at least one", id="no-addresses"),
-        pytest.param(["192.0.2.0/24", ""], "spec.addresses[1]", "C501", "neither a prefix nor a range", id="empty-entry"),
+        pytest.param(
+            ["192.0.2.0/24", ""], "spec.addresses[1]", "C501", "neither a prefix nor a range", id="empty-entry"
+        ),
         pytest.param(["192.0.2.0/40"], "spec.addresses[0]", "C501", "at most 32", id="bad-cidr"),
         pytest.param(["192.0.2.1"], "spec.addresses[0]", "C501", "/32", id="bare-address"),
         pytest.param(["192.0.2.9-192.0.2.1"], "spec.addresses[0]", "C501", "after the last", id="reversed-range"),
@@ -128,7 +130,9 @@ def test_a_bad_allocation_is_refused(wire: v1beta1.ServiceAllocation, field: str
             allocation(namespace_selectors=[builders.label_selector("team=green")]), set(), id="none-selected-is-nobody"
         ),
         pytest.param(
-            allocation(service_selectors=[builders.label_selector("app=web")]), None, id="services-only-is-every-namespace"
+            allocation(service_selectors=[builders.label_selector("app=web")]),
+            None,
+            id="services-only-is-every-namespace",
         ),
         pytest.param(allocation(priority=7), None, id="priority-only-is-every-namespace"),
     ],

@@ -1,5 +1,7 @@
 """Addresses and intervals: what is read, what is refused, and that text and prefixes say exactly what the interval says."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,7 +90,9 @@ def test_an_address_is_read_and_written(text: str, expected: str) -> None:
     assert str(addresses.Address.parse(text)) == expected
 
 
-@pytest.mark.parametrize("text", ["", " 192.0.2.1", "192.0.2.1\n", "192.0.2.256", "::1%lo", "1::2::3", "3221225985", "１.2.3.4"])
+@pytest.mark.parametrize(
+    "text", ["", " 192.0.2.1", "192.0.2.1\n", "192.0.2.256", "::1%lo", "1::2::3", "3221225985", "１.2.3.4"]
+)
 def test_a_bad_address_is_refused(text: str) -> None:
     with pytest.raises(addresses.AddressError):
         addresses.Address.parse(text)
@@ -97,10 +101,8 @@ def test_a_bad_address_is_refused(text: str) -> None:
 @given(st.text(alphabet="0123456789abcdef.:/-% ", max_size=24))
 def test_garbage_raises_nothing_but_an_address_error(text: str) -> None:
     for parse in (addresses.Address.parse, addresses.Interval.parse):
-        try:
+        with contextlib.suppress(addresses.AddressError):
             parse(text)
-        except addresses.AddressError as error:
-            assert str(error)
 
 
 @given(families, st.data())
@@ -141,7 +143,9 @@ def test_an_interval_survives_its_text(interval: addresses.Interval) -> None:
 
 
 @given(intervals(), intervals(), st.data())
-def test_overlap_means_a_common_address(one: addresses.Interval, other: addresses.Interval, data: st.DataObject) -> None:
+def test_overlap_means_a_common_address(
+    one: addresses.Interval, other: addresses.Interval, data: st.DataObject
+) -> None:
     assert one.overlaps(other) == other.overlaps(one)
     common = max(one.first, other.first)
     inside = addresses.Address(one.family, common)

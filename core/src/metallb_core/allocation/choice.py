@@ -32,14 +32,14 @@ class Found:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """Why nothing was found, and the pools whose change could help; None for any."""
+    """Why nothing was found, and the pools in which a change could help; None where only other configuration could."""
 
     refusal: reasons.Refusal
     pools: frozenset[str] | None = None
 
 
 def refuse(reason: reasons.Reason, detail: str, names: Iterable[str] | None = None) -> Refused:
-    """A refusal that waits for a change of the pools called `names`, or of any."""
+    """A refusal that waits for a change in the pools called `names`, or for other configuration."""
     return Refused(refusal=reasons.Refusal(reason, detail), pools=None if names is None else frozenset(names))
 
 

@@ -2,7 +2,8 @@
 
 An address that a Service has is kept unless
 - the Service is no load balancer any more, or has no cluster IP;
-- no pool holds the address any more: then another is found, in the same write; only if there is none is the Service left without;
+- no pool holds the address any more: then another is found, in the same write; only if there is none is the Service left without. But while
+  the pool that gave it exists and cannot be read, it stays: a restart, which forgets the pool's last good form, must not cost an address;
 - its user asks for another address or pool, and that can be had; when it cannot, the old one stays and the reason is told;
 - a more senior Service holds it on terms that do not allow sharing;
 - its family is no longer one of the Service's; the other family's address stays.
@@ -33,7 +34,8 @@ class EventIntent:
 class Plan:
     """`addresses` and `pool` are what status and annotation should say; `write` says whether they do not yet.
 
-    `refusal`: why the Service does not have all it asks for. `waits_for`: names of the pools whose change could help, None for any.
+    `refusal`: why the Service does not have all it asks for. `waits_for`: names of the pools in which a change could help, None where
+    only other configuration could.
     """
 
     addresses: tuple[ip.Address, ...] = ()
@@ -49,22 +51,40 @@ def is_ours(service: services.Service, load_balancer_class: str) -> bool:
     return (service.load_balancer_class or "") == load_balancer_class
 
 
-def converge(service: services.Service, book: ledger.Ledger, known: Iterable[pools.Pool]) -> Plan:
-    """Decide about a Service of ours that exists. Reads the ledger, writes nothing."""
+def converge(
+    service: services.Service,
+    book: ledger.Ledger,
+    known: Iterable[pools.Pool],
+    *,
+    left_out: frozenset[str] = frozenset(),
+) -> Plan:
+    """Decide about a Service of ours that exists. Reads the ledger, writes nothing.
+
+    `left_out`: names of the pools that exist, but of which no form is in force.
+    """
     if not service.is_load_balancer:
         return _plan(service, (), None)
     families = choice.families_of(service)
     # What was handed out last comes first; where that cannot stay, what the status shows still may.
     held = (*book.reserved(service.key), *service.ingress)
+    if isinstance(families, reasons.Refusal) and families.reason is reasons.Reason.NO_CLUSTER_IP:
+        return _plan(service, (), None, refusal=families, cause=families.detail)
+    wanted = tuple(ip.Family) if isinstance(families, reasons.Refusal) else families.wanted
+    source = service.annotations.get(request.ALLOCATED_FROM, "")
+    if source in left_out and (orphans := _orphans(service, book, wanted)):
+        why = reasons.Refusal(
+            reasons.Reason.INVALID_OBJECT,
+            f"IPAddressPool {source!r}, which gave the address, is invalid; nothing changes until it is mended or deleted",
+        )
+        event = EventIntent("Warning", "LoadBalancerFailed", str(why))
+        return _plan(service, orphans, source, refusal=why, waits=None, events=(event,))
     if isinstance(families, reasons.Refusal):
-        if families.reason is reasons.Reason.NO_CLUSTER_IP:
-            return _plan(service, (), None, refusal=families, cause=families.detail)
-        return _stay(service, book, held, tuple(ip.Family), families, "not enough clusterips")
+        return _stay(service, book, held, wanted, families, "not enough clusterips")
     asked = request.parse(service)
     if isinstance(asked, reasons.Refusal):
-        return _stay(service, book, held, families.wanted, asked, "LoadBalancerFailed" if held else "AllocationFailed")
+        return _stay(service, book, held, wanted, asked, "LoadBalancerFailed" if held else "AllocationFailed")
     search = choice.Search(service, asked, families, known, book, held)
-    kept, cause = _keepable(service, book, held, families.wanted, asked.pool)
+    kept, cause = _keepable(service, book, held, wanted, asked.pool)
     if kept and _is_wanted(kept, asked, book):
         return _completed(service, search, kept, book, families, cause)
     found = search.run()
@@ -75,7 +95,13 @@ def converge(service: services.Service, book: ledger.Ledger, known: Iterable[poo
             "Warning", "LoadBalancerFailed", f"the address is kept, since the wish cannot be met: {found.refusal}"
         )
         return _plan(
-            service, kept, _pool_name(book, kept), refusal=found.refusal, waits=found.pools, events=(event,), cause=cause
+            service,
+            kept,
+            _pool_name(book, kept),
+            refusal=found.refusal,
+            waits=found.pools,
+            events=(event,),
+            cause=cause,
         )
     event = EventIntent(
         "Warning", "AllocationFailed", f"Failed to allocate IP for {str(service.key)!r}: {found.refusal}"
@@ -115,6 +141,17 @@ def _keepable(
         cause = f"{goes} is now of another pool than {stays}"
         kept = [stays]
     return tuple(kept), cause
+
+
+def _orphans(service: services.Service, book: ledger.Ledger, families: tuple[ip.Family, ...]) -> tuple[ip.Address, ...]:
+    """What the status shows and may stay, where some of it is of no pool in force; empty where all of it is."""
+    mine = ledger.claim_of(service, service.ingress)
+    kept = tuple(
+        address
+        for address in service.ingress
+        if address.family in families and book.clash(service.key, mine, address, seniors_only=True) is None
+    )
+    return kept if any(book.pool_of(address) is None for address in kept) else ()
 
 
 def _is_wanted(kept: tuple[ip.Address, ...], asked: request.Request, book: ledger.Ledger) -> bool:

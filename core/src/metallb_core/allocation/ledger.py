@@ -176,7 +176,7 @@ class Ledger:
         kept = (
             set(before.addresses).intersection(claim.addresses) if before is not None and claim is not None else set()
         )
-        fitted = {address for address in kept if before is not None and self.clash(key, before, address) is None}
+        fitted = {address: self._fits(key, before, address) for address in kept} if before is not None else {}
         # Hold the new before dropping the old: what is in both keeps its seniority.
         if claim is not None:
             entries[key] = claim
@@ -187,11 +187,20 @@ class Ledger:
         if before is not None:
             for address in before.addresses:
                 touched.add(self._drop(key, address, before))
-                if address in fitted and claim is not None and self.clash(key, claim, address) is not None:
-                    # Its own change made it clash: it goes to the end of the line.
+                if address in fitted and claim is not None and fitted[address] - self._fits(key, claim, address):
+                    # Its own change made it clash with another: it goes to the end of the line.
                     holding = self._holders[address]
                     holding[key] = holding.pop(key)
         return frozenset(name for name in touched if name)
+
+    def _fits(self, key: services.ServiceKey, claim: Claim, address: addresses.Address) -> set[services.ServiceKey]:
+        """The other holders of an address beside which a claim is allowed."""
+        return {
+            other
+            for other, claims in self._holders.get(address, {}).items()
+            if other != key
+            and all(sharing.clash(claim.terms, claim.ports, other, c.terms, c.ports, "") is None for c in claims)
+        }
 
     def _hold(self, key: services.ServiceKey, address: addresses.Address, claim: Claim) -> str:
         holding = self._holders.get(address)

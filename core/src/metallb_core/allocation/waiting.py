@@ -6,13 +6,12 @@ from metallb_core.domain import services
 
 
 class Waiting:
-    """Services by the pools they wait for. A Service that waits for None waits for any change."""
+    """Services by the pools they wait for. One that waits for None waits for other configuration: a freed address cannot help it."""
 
     def __init__(self) -> None:
         self._since: dict[services.ServiceKey, str] = {}
         self._wanted: dict[services.ServiceKey, frozenset[str] | None] = {}
         self._by_pool: dict[str, set[services.ServiceKey]] = {}
-        self._any: set[services.ServiceKey] = set()
 
     def __len__(self) -> int:
         return len(self._wanted)
@@ -21,7 +20,7 @@ class Waiting:
         return key in self._wanted
 
     def put(self, key: services.ServiceKey, since: str, wanted: frozenset[str] | None) -> None:
-        """The Service, created at `since`, waits for these pools, for any (None), or for nothing (empty)."""
+        """The Service, created at `since`, waits for these pools, for other configuration (None), or for nothing (empty)."""
         if key in self._wanted and self._wanted[key] == wanted:
             return
         self.remove(key)
@@ -29,8 +28,6 @@ class Waiting:
             return
         self._since[key] = since
         self._wanted[key] = wanted
-        if wanted is None:
-            self._any.add(key)
         for name in wanted or ():
             self._by_pool.setdefault(name, set()).add(key)
 
@@ -43,12 +40,11 @@ class Waiting:
             held.discard(key)
             if not held:
                 del self._by_pool[name]
-        self._any.discard(key)
         del self._since[key]
 
     def for_pools(self, names: Iterable[str]) -> list[services.ServiceKey]:
-        """Those that wait for one of these pools or for any, the oldest first."""
-        found = set(self._any)
+        """Those that wait for one of these pools, the oldest first."""
+        found: set[services.ServiceKey] = set()
         for name in names:
             found |= self._by_pool.get(name, set())
         return sorted(found, key=lambda key: (self._since[key], key))

@@ -47,6 +47,11 @@ class Config:
     good_pools: Mapping[str, v1beta1.IPAddressPool]
     good_l2: Mapping[str, v1beta1.L2Advertisement]
 
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Names of the pools that exist, but of which no form is in force."""
+        return frozenset(each.name for each in self.problems if each.kind == "IPAddressPool" and not each.kept)
+
 
 EMPTY = Config(pools={}, l2=(), problems=(), good_pools={}, good_l2={})
 

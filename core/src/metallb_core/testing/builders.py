@@ -126,13 +126,13 @@ def book(known: Iterable[pools.Pool], observed: Iterable[services.Service] = ())
 # Objects as the API has them
 
 
-def label_selector(
-    text: str = "", *expressions: tuple[str, str, list[str] | None]
-) -> meta.LabelSelector:
+def label_selector(text: str = "", *expressions: tuple[str, str, list[str] | None]) -> meta.LabelSelector:
     """`matchLabels` from text, `matchExpressions` from (key, operator, values)."""
     return meta.LabelSelector(
         match_labels=labels(text) or None,
-        match_expressions=[meta.LabelSelectorRequirement(key, operator, values) for key, operator, values in expressions]
+        match_expressions=[
+            meta.LabelSelectorRequirement(key, operator, values) for key, operator, values in expressions
+        ]
         or None,
     )
 
