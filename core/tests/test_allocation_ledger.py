@@ -116,8 +116,8 @@ def test_against_a_recount(steps: list[tuple[str, object]]) -> None:
     assert book._observed == {}
     assert book._reserved == {}
     for books in book._shelves.values():
-        assert books._shared == {}
-        assert all(each._starts == [] and each._ends == [] for each in books._spaces)
+        assert books._offers == {}
+        assert not any(each._used for each in books._spaces)
 
 
 def apply(book: ledger.Ledger, claims: Claims, what: str, service: services.Service) -> ledger.Pools:
@@ -247,3 +247,14 @@ def test_avoided_addresses_are_not_counted() -> None:
     assert counts.capacity_ipv4 == 254
     lone = builders.book([builders.pool("p", "10.0.0.0/32", avoid_buggy_ips=True)]).usages()["p"]
     assert (lone.capacity_ipv4, lone.available_ipv4) == (0, 0)
+
+
+@pytest.mark.parametrize("before", [(), ("10.0.0.1",)], ids=["first-address", "second-family-added"])
+def test_a_settled_reservation_touches_no_pool(before: tuple[str, ...]) -> None:
+    """Else each address given out would wake everybody who waits in its pool."""
+    seen = builders.service("x", holds=" ".join(before))
+    book = builders.book([builders.pool("a", "10.0.0.0/30")])
+    book.observe(seen)
+    where = tuple(addresses.Address.parse(text) for text in (*before, "10.0.0.2"))
+    book.reserve(seen, where)
+    assert book.observe(dataclasses.replace(seen, ingress=where)) == frozenset()

@@ -153,7 +153,7 @@ def test_a_problem_says_what_and_where_and_what_follows() -> None:
 
 def test_a_bad_advertisement_disturbs_nothing_else() -> None:
     good = builders.l2_object("good", v1beta1.L2AdvertisementSpec(interfaces=["eth0"]))
-    bad = builders.l2_object("good", v1beta1.L2AdvertisementSpec(interfaces=["eth1", "eth1"]))
+    bad = builders.l2_object("good", v1beta1.L2AdvertisementSpec(ip_address_pools=["a", "a"]))
     other = builders.l2_object("other")
     before = compiled.compile(dataclasses.replace(wires({"a": "10.0.0.0/8"}), l2_advertisements=(good,)))
     after = compiled.compile(dataclasses.replace(wires({"a": "10.0.0.0/8"}), l2_advertisements=(other, bad)), before)
@@ -221,3 +221,11 @@ def test_whatever_happens(steps: list[Spec], random: st.randoms) -> None:  # typ
         again = compiled.compile(found, after)
         assert (again.pools, again.good_pools, wrong(again)) == (after.pools, after.good_pools, wrong(after))
         config = after
+
+
+def test_a_pool_that_narrows_counts_as_in_force() -> None:
+    """A newcomer that overlaps what is left of it is the one at fault, whatever its name."""
+    before = compiled.compile(wires({"b": "10.0.0.0/8"}))
+    after = compiled.compile(wires({"a": "10.0.0.0/24", "b": "10.0.0.0/16"}), before)
+    assert [(each.name, each.kept) for each in after.problems] == [("a", False)]
+    assert str(after.pools["b"].intervals[0]) == "10.0.0.0/16"

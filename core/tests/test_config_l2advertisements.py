@@ -55,7 +55,6 @@ def test_pools_covered(wire: v1beta1.L2AdvertisementSpec, expected: str) -> None
     ("wire", "field"),
     [
         pytest.param(spec(ip_address_pools=["a", "a"]), "ipAddressPools[1]", id="pool-twice"),
-        pytest.param(spec(interfaces=["e", "e"]), "interfaces[1]", id="interface-twice"),
         pytest.param(spec(node_selectors=[select("a=b"), select("a=b")]), "nodeSelectors[1]", id="node-selector-twice"),
         pytest.param(spec(service_selectors=[select(), select()]), "serviceSelectors[1]", id="service-selector-twice"),
         pytest.param(

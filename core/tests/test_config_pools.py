@@ -60,6 +60,14 @@ def test_a_bad_pool_is_refused(texts: list[str], field: str, reason: str, fragme
     [
         pytest.param(allocation(namespaces=["red", "blue", "red"]), "namespaces[2]", id="namespace-twice"),
         pytest.param(
+            allocation(service_selectors=[builders.label_selector("not a key=x")]), "matchLabels", id="not-a-label-key"
+        ),
+        pytest.param(
+            allocation(service_selectors=[builders.label_selector("app=not a value")]),
+            "matchLabels",
+            id="not-a-label-value",
+        ),
+        pytest.param(
             allocation(namespace_selectors=[builders.label_selector("a=b"), builders.label_selector("a=b")]),
             "namespaceSelectors[1]",
             id="namespace-selector-twice",

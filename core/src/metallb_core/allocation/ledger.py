@@ -4,7 +4,8 @@
   write is known to have failed. Both are held; while a Service moves it holds the old and the new address.
 - Seniority: of two Services whose observed addresses clash, the one that was there first keeps them. One whose own change makes it clash loses
   its seniority, so that it is the one to move.
-- One owner, no locks. Every change says which pools it touched, so that Services waiting for them can be looked at again.
+- One owner, no locks. Every change says which pools it touched, so that Services waiting for them can be looked at again. A reservation that is
+  observed changes nothing and touches none: else each address given out would wake everybody who waits in its pool.
 """
 
 import bisect
@@ -94,7 +95,7 @@ class Ledger:
         """The first address of a pool that the Service may have: free, or in use on terms it can share."""
         books = self._shelves[pool]
         free = books.lowest_free(family)
-        for position, value in books.offered(family, wanted.terms):
+        for position, value in books.offered(family, wanted.terms, wanted.ports):
             if free is not None and free <= (position, value):
                 break
             shared = addresses.Address(family, value)
@@ -147,14 +148,25 @@ class Ledger:
                     books.use(address)
                     for claims in holding.values():
                         for claim in claims:
-                            books.offer(address, claim.terms)
+                            books.offer(address, claim.terms, claim.ports)
         return frozenset(changed)
 
     def observe(self, service: services.Service) -> Pools:
         """The Service is seen as it is; a reservation for it has had its time."""
         claim = claim_of(service, service.ingress) if service.is_load_balancer and service.ingress else None
+        settled = (
+            claim is not None and self._reserved.get(service.key) == claim and self._only_grows(service.key, claim)
+        )
         touched = self._put(self._observed, service.key, claim)
-        return touched | self.cancel(service.key)
+        touched |= self.cancel(service.key)
+        return NOTHING if settled else touched
+
+    def _only_grows(self, key: services.ServiceKey, claim: Claim) -> bool:
+        """Whether a claim, once observed, leaves the Service everything it was observed with, on the same terms."""
+        before = self._observed.get(key)
+        return before is None or (
+            set(before.addresses) <= set(claim.addresses) and (before.terms, before.ports) == (claim.terms, claim.ports)
+        )
 
     def forget(self, key: services.ServiceKey) -> Pools:
         """The Service is gone, or is none of ours."""
@@ -211,7 +223,7 @@ class Ledger:
                 books.use(address)
         holding.setdefault(key, []).append(claim)
         if books is not None:
-            books.offer(address, claim.terms)
+            books.offer(address, claim.terms, claim.ports)
         return books.pool.name if books is not None else ""
 
     def _drop(self, key: services.ServiceKey, address: addresses.Address, claim: Claim) -> str:
@@ -222,7 +234,7 @@ class Ledger:
             del holding[key]
         books = self._books(address)
         if books is not None:
-            books.retract(address, claim.terms)
+            books.retract(address, claim.terms, claim.ports)
         if not holding:
             del self._holders[address]
             if books is not None:

@@ -1,22 +1,26 @@
 """One pool's books: which of its addresses are used, which could be shared, and how many there are."""
 
 import bisect
+from collections.abc import Iterator
 
-from metallb_core.allocation import sharing, space, usage
-from metallb_core.domain import addresses, pools
+from metallb_core.allocation import offers, sharing, space, usage
+from metallb_core.domain import addresses, pools, services
 
 
 class Shelf:
     """The books of `pool`; the ledger writes them."""
 
-    __slots__ = ("_assigned", "_shared", "_spaces", "pool")
+    __slots__ = ("_assigned", "_offers", "_positions", "_spaces", "_starts", "pool")
 
     def __init__(self, pool: pools.Pool) -> None:
         self.pool = pool
         self._spaces = [space.Space(each, avoid_buggy=pool.avoid_buggy_ips) for each in pool.intervals]
         self._assigned = {addresses.Family.IPV4: 0, addresses.Family.IPV6: 0}
-        # Addresses in use by sharing and family, as (position of the interval, value), sorted: the order of allocation.
-        self._shared: dict[tuple[sharing.Sharing, int], list[tuple[int, int]]] = {}
+        # The intervals sorted, to find an address's by bisection, and where each stands in the spec.
+        ordered = sorted((each.family, each.first, position) for position, each in enumerate(pool.intervals))
+        self._starts = [(family, first) for family, first, _ in ordered]
+        self._positions = [position for _, _, position in ordered]
+        self._offers: dict[tuple[sharing.Sharing, int], offers.Offers] = {}
 
     def use(self, address: addresses.Address) -> None:
         """The address got its first user."""
@@ -28,19 +32,19 @@ class Shelf:
         self._spaces[self._position(address)].free(address.value)
         self._assigned[address.family] -= 1
 
-    def offer(self, address: addresses.Address, terms: sharing.Sharing) -> None:
-        """A user of the address would share it on these terms."""
+    def offer(self, address: addresses.Address, terms: sharing.Sharing, ports: frozenset[services.Port]) -> None:
+        """A user of the address, with these ports on it, would share it on these terms."""
         if terms.key:
-            listed = self._shared.setdefault((terms, address.family), [])
-            bisect.insort(listed, (self._position(address), address.value))
+            offered = self._offers.setdefault((terms, address.family), offers.Offers())
+            offered.add(offers.number(self._position(address), address.value), ports)
 
-    def retract(self, address: addresses.Address, terms: sharing.Sharing) -> None:
+    def retract(self, address: addresses.Address, terms: sharing.Sharing, ports: frozenset[services.Port]) -> None:
         """Undo one `offer`."""
         if terms.key:
-            listed = self._shared[(terms, address.family)]
-            del listed[bisect.bisect_left(listed, (self._position(address), address.value))]
-            if not listed:
-                del self._shared[(terms, address.family)]
+            offered = self._offers[(terms, address.family)]
+            offered.remove(offers.number(self._position(address), address.value), ports)
+            if not offered:
+                del self._offers[(terms, address.family)]
 
     def lowest_free(self, family: addresses.Family) -> tuple[int, int] | None:
         """The first free address in the order of allocation, as (position of the interval, value)."""
@@ -51,9 +55,12 @@ class Shelf:
                     return position, value
         return None
 
-    def offered(self, family: addresses.Family, terms: sharing.Sharing) -> list[tuple[int, int]]:
-        """The addresses in use on these terms, in the order of allocation; one may stand there more than once."""
-        return self._shared.get((terms, family), []) if terms.key else []
+    def offered(
+        self, family: addresses.Family, terms: sharing.Sharing, ports: frozenset[services.Port]
+    ) -> Iterator[tuple[int, int]]:
+        """The addresses in use on these terms on which none of `ports` is, in the order of allocation, as (position of the interval, value)."""
+        found = self._offers.get((terms, family))
+        return map(offers.place, found.free_of(ports)) if found is not None else iter(())
 
     def usage(self, services: int = 0) -> usage.Usage:
         """The counts now; `services` is how many Services hold an address of the pool, which the ledger knows."""
@@ -69,7 +76,4 @@ class Shelf:
         )
 
     def _position(self, address: addresses.Address) -> int:
-        for position, each in enumerate(self._spaces):
-            if address in each.interval:
-                return position
-        raise KeyError(f"{address} is not in pool {self.pool.name}")
+        return self._positions[bisect.bisect_right(self._starts, (address.family, address.value)) - 1]

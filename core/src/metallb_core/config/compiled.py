@@ -132,12 +132,10 @@ def _without_overlaps(
     objects = {wire.metadata.name: wire for wire in wires}
     while True:
         in_force = [
-            name
-            for name, pool in compiled.items()
-            if name in previous.pools and previous.pools[name].intervals == pool.intervals
+            name for name, pool in compiled.items() if name in previous.pools and _is_within(pool, previous.pools[name])
         ]
         rest = [name for name in compiled if name not in in_force]
-        rest.sort(key=lambda name: (objects[name].metadata.creation_timestamp, name))
+        rest.sort(key=lambda name: (objects[name].metadata.creation_timestamp or "", name))
         order = [*in_force, *rest]
         clash = _first_clash([compiled[name] for name in order])
         if clash is None:
@@ -152,6 +150,17 @@ def _without_overlaps(
             compiled[offender] = pool_rules.compile_one(before, known)
             good, compiled = dict(sorted(good.items())), dict(sorted(compiled.items()))
         wrong.append(_problem("IPAddressPool", objects[offender], error, kept=kept))
+
+
+def _is_within(pool: domain_pools.Pool, other: domain_pools.Pool) -> bool:
+    """Whether a pool claims no address that `other` does not: the same pool, relabelled or narrowed."""
+    return all(
+        any(
+            each.family == theirs.family and theirs.first <= each.first and each.last <= theirs.last
+            for theirs in other.intervals
+        )
+        for each in pool.intervals
+    )
 
 
 def _first_clash(order: list[domain_pools.Pool]) -> tuple[str, rules.InvalidError] | None:

@@ -14,7 +14,6 @@ def compile_one(wire: v1beta1.L2Advertisement, known: Iterable[pools.Pool]) -> a
     """One advertisement by itself. Raises InvalidError. A pool it names that does not exist is not its fault, and is skipped."""
     spec = wire.spec
     problems.refuse_duplicates("spec.ipAddressPools", spec.ip_address_pools or [])
-    problems.refuse_duplicates("spec.interfaces", spec.interfaces or [])
     by_label = selectors.compile_all(spec.ip_address_pool_selectors, "spec.ipAddressPoolSelectors")
     names = frozenset(spec.ip_address_pools or ())
     preferences = []
