@@ -27,8 +27,10 @@ class World:
         self.server = server
 
     @contextlib.asynccontextmanager
-    async def controller(self, identity: str = "one", **changes: Any) -> AsyncIterator[controller.Controller]:
-        """A running controller."""
+    async def parts(
+        self, identity: str, **changes: Any
+    ) -> AsyncIterator[tuple[controller.Controller, dict[str, "asyncio.Future[None]"]]]:
+        """A running controller, and the tasks of its parts."""
         system = clock.SystemClock()
         registry = metrics.Registry(process=False)
         shared = instruments.Instruments(registry)
@@ -43,13 +45,19 @@ class World:
                 shared_metrics=shared,
                 collectors=registry.collectors,
             )
-            tasks = [asyncio.ensure_future(part.run()) for part in one.parts()]
+            tasks = {part.name: asyncio.ensure_future(part.run()) for part in one.parts()}
             try:
-                yield one
+                yield one, tasks
             finally:
-                for task in tasks:
+                for task in tasks.values():
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def controller(self, identity: str = "one", **changes: Any) -> AsyncIterator[controller.Controller]:
+        """A running controller."""
+        async with self.parts(identity, **changes) as (one, _):
+            yield one
 
     def pool(self, name: str, *addresses: str, **spec: Any) -> None:
         self.server.put(
@@ -275,3 +283,55 @@ async def test_the_membership_secret_is_made_once(world: World) -> None:
         world.service("web")
         await world.wait(lambda: world.address("web"))
     assert world.server.get("", "secrets", "memberlist", NAMESPACE) == made
+
+
+async def test_a_new_leader_with_a_stale_copy_decides_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Service that was made and given its address while the standby's watch stood still is absent from its copy, and counts all the same."""
+    monkeypatch.setattr(controller, "CATCH_UP_SECONDS", 0.3)
+    world.pool("pool", "192.0.2.0/28")
+    world.service("first")
+    async with contextlib.AsyncExitStack() as leading:
+        await leading.enter_async_context(world.controller("one"))
+        await world.wait(lambda: world.address("first"))
+        async with world.parts("two") as (standby, tasks):
+            await world.wait(lambda: not standby.failing())
+            tasks["watch services"].cancel()
+            world.service("second")
+            await world.wait(lambda: world.address("second"))
+            await leading.aclose()
+            async with asyncio.timeout(DEADLINE):
+                with pytest.raises(controller.StaleCopyError):
+                    await tasks["leading"]
+
+
+async def test_the_lease_has_the_name_of_the_deployment(world: World) -> None:
+    """The roles allow that one only, and two installations in one namespace do not elect one of both."""
+    world.pool("pool", "192.0.2.0/28")
+    async with world.controller("one", deployment="controller"):
+        world.service("web")
+        await world.wait(lambda: world.address("web"))
+    assert world.server.get("coordination.k8s.io", "leases", "controller", NAMESPACE)
+
+
+async def test_addresses_outlive_an_installation_whose_pools_come_later(world: World) -> None:
+    """Each keeps its own, whichever pool comes first, and a newcomer gets none of them."""
+    world.pool("a", "192.0.2.0/30")
+    world.pool("b", "192.0.2.4/30")
+    world.service("first", {"metallb.io/address-pool": "b"})
+    world.service("second", {"metallb.io/address-pool": "a"})
+    async with world.controller("one"):
+        await world.wait(lambda: world.address("first") and world.address("second"))
+    for name in ("a", "b"):
+        world.server.remove(METALLB, "ipaddresspools", name, NAMESPACE)
+    for name in ("first", "second"):
+        world.service(name)  # The wish is gone: nothing but the status tells of the address.
+    written = world.patches()
+    async with world.controller("two"):
+        world.service("newcomer")
+        await world.wait(lambda: world.events("newcomer", "AllocationFailed"))
+        assert world.patches() == written
+        world.pool("a", "192.0.2.0/30")
+        await asyncio.sleep(0.1)
+        world.pool("b", "192.0.2.4/30")
+        await world.wait(lambda: world.address("newcomer"))
+    assert [world.address(name) for name in ("first", "second", "newcomer")] == ["192.0.2.4", "192.0.2.0", "192.0.2.1"]

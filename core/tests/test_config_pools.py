@@ -60,11 +60,13 @@ def test_a_bad_pool_is_refused(texts: list[str], field: str, reason: str, fragme
     [
         pytest.param(allocation(namespaces=["red", "blue", "red"]), "namespaces[2]", id="namespace-twice"),
         pytest.param(
-            allocation(service_selectors=[builders.label_selector("not a key=x")]), "matchLabels", id="not-a-label-key"
+            allocation(service_selectors=[builders.label_selector("not a key=x")]),
+            "serviceSelectors[0].matchLabels",
+            id="not-a-label-key",
         ),
         pytest.param(
             allocation(service_selectors=[builders.label_selector("app=not a value")]),
-            "matchLabels",
+            "serviceSelectors[0].matchLabels",
             id="not-a-label-value",
         ),
         pytest.param(

@@ -2,7 +2,9 @@
 
 - Every controller watches, so that the next leader starts with warm stores; only the leader decides and writes.
 - A new leader lists all Services once more, consistently, and waits until its informer has caught up with that: the leader before it may have
-  given out an address a moment ago.
+  given out an address a moment ago, to a Service of which our copy shows nothing yet. A copy that does not catch up ends the process.
+- Until this process has seen a pool, a Service that has an address keeps it. Where pools are applied after the controller (another installation,
+  GitOps), clearing would only mean that each gets another address a moment later. The first pools are given a second to be complete.
 - The configuration is compiled anew when a pool, an advertisement or a namespace changes; a bad object is told in an Event on itself.
 """
 
@@ -26,12 +28,17 @@ LOG = log.get("controller")
 LEASE = "metallb-controller"
 CATCH_UP_SECONDS = 10.0
 CATCH_UP_POLL = 0.01
+FIRST_POOLS_SECONDS = 1.0
 SECRET_RETRY_SECONDS = 2.0
+
+
+class StaleCopyError(Exception):
+    """What we know of the Services is older than what is: deciding on it could give an address twice. A new process lists anew."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a controller needs to know about its place. `secret` empty: it makes no membership key."""
+    """What a controller needs to know about its place. `secret` empty: it makes no membership key. `deployment` also names the Lease."""
 
     namespace: str
     identity: str
@@ -61,6 +68,8 @@ class Controller:
         self._recorder = recorder
         self._instruments = shared_metrics
         self._leading = False
+        self._shown_version = 0
+        self._had_pools = False
         self._config = compiled.EMPTY
         self._config_changed = asyncio.Event()
         self._told: dict[tuple[str, str], problems.Problem] = {}
@@ -94,7 +103,7 @@ class Controller:
         self._elector = leases.LeaseElector(
             client,
             namespace,
-            LEASE,
+            settings.deployment or LEASE,
             settings.identity,
             clock,
             random,
@@ -147,22 +156,21 @@ class Controller:
         LOG.info("no longer leading")
 
     async def _wait_caught_up(self) -> None:
-        """Wait until the informer shows every Service at least as new as a consistent list does now."""
-        newest: dict[services.ServiceKey, int] = {}
+        """Wait until the informer has shown what a consistent list shows now, or later. Raises StaleCopyError, ApiError, Unreachable."""
+        listed: dict[services.ServiceKey, int] = {}
         async for page in self._client.list(resources.SERVICES):
             for wire in page.items:
                 key = services.ServiceKey(wire.metadata.namespace, wire.metadata.name)
-                newest[key] = int(wire.metadata.resource_version)
+                listed[key] = int(wire.metadata.resource_version)
         give_up = self._clock.monotonic() + CATCH_UP_SECONDS
-        while newest and self._clock.monotonic() < give_up:
-            behind = {}
-            for key, version in newest.items():
-                shown = self._services.store.get(key)
-                if shown is not None and int(shown.resource_version) < version:
-                    behind[key] = version
-            newest = behind
-            if behind:
-                await self._clock.sleep(CATCH_UP_POLL)
+        # Changes come in the order of their versions, so the newest one shown stands for all before it. That a Service is absent from our
+        # copy says nothing: it may be gone already, or not yet shown. What cannot be taken in is never shown.
+        while self._shown_version < max(
+            (version for key, version in listed.items() if key not in self._services.invalid), default=0
+        ):
+            if self._clock.monotonic() >= give_up:
+                raise StaleCopyError(f"the watch of Services is behind by more than {CATCH_UP_SECONDS:.0f} s")
+            await self._clock.sleep(CATCH_UP_POLL)
 
     async def _ensure_secret(self) -> None:
         while self._settings.secret:
@@ -200,6 +208,7 @@ class Controller:
             namespaces=tuple(self._namespaces.store.values()),
         )
         self._config = compiled.compile(found, self._config)
+        self._had_pools = self._had_pools or bool(self._config.pools)
         self._instruments.configured(stale=bool(self._config.problems))
         if self._leading:
             self._tell_problems(self._config.problems)
@@ -224,6 +233,8 @@ class Controller:
     def _service_changed(
         self, key: services.ServiceKey, _old: services.Service | None, new: services.Service | None
     ) -> None:
+        if new is not None:
+            self._shown_version = max(self._shown_version, int(new.resource_version))
         if self._leading:
             self._reconciler.observed(key, new)
             self._queue.add(key, front=new is not None and not new.ingress)
@@ -252,6 +263,10 @@ class Controller:
 
     async def _reconcile(self, key: services.ServiceKey) -> None:
         self._instruments.updates.inc()
+        service = self._services.store.get(key)
+        if not self._had_pools and service is not None and service.is_load_balancer and service.ingress:
+            # The first pools have all of these looked at.
+            return
         await self._reconciler.reconcile(key)
 
     def _failed(self, key: services.ServiceKey, error: Exception) -> None:

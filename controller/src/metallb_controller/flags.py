@@ -24,7 +24,10 @@ ML_SECRET_NAME: Final = settings.text(
     env="METALLB_ML_SECRET_NAME",
 )
 DEPLOYMENT: Final = settings.text(
-    "deployment", "", "Deployment of this controller, which then owns that Secret.", env="METALLB_DEPLOYMENT"
+    "deployment",
+    "",
+    "Deployment of this controller: it owns that Secret, and gives the Lease of the election its name.",
+    env="METALLB_DEPLOYMENT",
 )
 LB_CLASS: Final = settings.text(
     "lb-class", "", "Handle only Services of this spec.loadBalancerClass; unset: those without one."

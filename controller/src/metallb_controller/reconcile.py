@@ -4,7 +4,9 @@
 - A write carries the version the decision was made on: a Service that changed meanwhile is decided anew, not overwritten. So whatever the
   informer shows next settles whether the write took place, and ends the reservation.
 - While the informer still shows the version that was written on, there is nothing to decide: the key comes back with the news.
-- When the server said no, the reservation ends at once; when it did not answer, it stays until the informer or a repetition settles it.
+- A write that failed keeps its reservation, whatever the answer was: an earlier one, whose answer was lost, may have taken place, and giving the
+  address to somebody else would give it twice. When there is nothing more to write, the standing state is written once more: the server's answer
+  tells whether that changed anything.
 - An Event tells of a change once; that a resync reaches the same conclusion is no news.
 """
 
@@ -94,8 +96,8 @@ class Reconciler:
 
     def configure(self, config: compiled.Config) -> None:
         """A new configuration is in force: look again at the Services it can affect, those that hold addresses of changed pools first."""
-        self._config = config
-        changed = self.book.set_pools(config.pools)
+        before, self._config = self._config, config
+        changed = self.book.set_pools(config.pools) | (before.left_out ^ config.left_out)
         if not changed:
             return
         self._touched(changed, woken=False)
@@ -125,9 +127,10 @@ class Reconciler:
             return
         if self._written_on.get(key) == service.resource_version:
             return
-        plan = converge.converge(service, self.book, self._config.pools.values())
+        plan = converge.converge(service, self.book, self._config.pools.values(), left_out=self._config.left_out)
         self._wait_or_not(service, plan)
-        if plan.write:
+        unsettled = self.book.reserved(key)
+        if plan.write or (unsettled and unsettled != plan.addresses):
             if plan.addresses:
                 self._noticed.setdefault(key, self._clock.monotonic())
                 # A reservation may take an address that others hope for, and frees none.
@@ -141,14 +144,11 @@ class Reconciler:
         key = service.key
         self._written_on[key] = service.resource_version
         try:
-            await self._client.merge_patch(
+            answer = await self._client.merge_patch(
                 resources.SERVICES, key.name, key.namespace, patch(service, plan), subresource="status"
             )
         except errors.ApiError as error:
             self._written_on.pop(key, None)
-            if error.status < 500:
-                # Refused, so it did not take place. A server that failed may yet have written it.
-                self._touched(self.book.cancel(key))
             if error.conflict or error.not_found:
                 # The Service changed or went; the informer brings the news, and the key with it.
                 return False
@@ -156,6 +156,13 @@ class Reconciler:
         except errors.Unreachable:
             self._written_on.pop(key, None)
             raise
+        if answer.metadata.resource_version == service.resource_version:
+            # Nothing changed, so the informer will show nothing, and no earlier write took place either.
+            self._written_on.pop(key, None)
+            shown = self._services.get(key)
+            if shown is not None and shown.resource_version == service.resource_version:
+                self._touched(self.book.observe(shown))
+            return True
         LOG.info(
             "assigned" if plan.addresses else "cleared",
             service=str(key),

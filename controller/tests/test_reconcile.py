@@ -1,0 +1,156 @@
+"""Writing when the server misbehaves: no answer must ever lead to one address for two Services."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from metallb_controller import reconcile
+from metallb_core.config import compiled
+from metallb_core.domain import services
+from metallb_core.kube import errors, store
+from metallb_core.testing import builders
+from metallb_core.testing import clock as clocks
+
+CONFLICT = errors.ApiError(409, "Conflict", "the object has been modified")
+LOST = errors.Unreachable("no answer")
+
+
+class Answer:
+    """The server's answer to a patch, as far as it is read."""
+
+    def __init__(self, version: str) -> None:
+        self.metadata = self
+        self.resource_version = version
+
+
+class Api:
+    """A server whose next answers are given; it records what was written."""
+
+    def __init__(self) -> None:
+        self.script: list[Exception | str] = []
+        self.written: list[tuple[str, list[str]]] = []
+
+    async def merge_patch(self, _resource: object, name: str, _namespace: str, body: Any, **_: object) -> Answer:
+        ingress = body["status"]["loadBalancer"]["ingress"] or []
+        self.written.append((name, [entry["ip"] for entry in ingress]))
+        outcome = self.script.pop(0) if self.script else "2"
+        if isinstance(outcome, Exception):
+            raise outcome
+        return Answer(outcome)
+
+
+class Events:
+    """Remembers the reasons of Events."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def emit(self, _regarding: object, _type: str, reason: str, _message: str) -> None:
+        self.told.append(reason)
+
+
+class Bench:
+    """A reconciler with one pool of two addresses."""
+
+    def __init__(self) -> None:
+        self.api, self.events = Api(), Events()
+        self.store: store.Store[services.ServiceKey, services.Service] = store.Store()
+        self.requeued: list[services.ServiceKey] = []
+        self.reconciler = reconcile.Reconciler(
+            client=self.api,  # type: ignore[arg-type]
+            clock=clocks.FakeClock(),
+            recorder=self.events,  # type: ignore[arg-type]
+            stored=self.store,
+            load_balancer_class="",
+            requeue=self._requeue,
+            on_pools=lambda _names: None,
+            on_latency=lambda _seconds: None,
+        )
+        self.reconciler.begin(
+            compiled.compile(compiled.Resources(pools=(builders.pool_object("pool", "192.0.2.0/31"),)))
+        )
+
+    def _requeue(self, keys: Iterable[services.ServiceKey]) -> None:
+        self.requeued.extend(keys)
+
+    def show(self, service: services.Service) -> services.ServiceKey:
+        """The informer shows a Service."""
+        self.store.put(service.key, service)
+        self.reconciler.observed(service.key, service)
+        return service.key
+
+
+def pending(name: str, version: str = "1") -> services.Service:
+    return dataclasses.replace(builders.service(name), resource_version=version)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def test_an_address_whose_write_may_have_taken_place_is_given_to_nobody_else(bench: Bench) -> None:
+    """The write takes place, its answer is lost, and its repetition on the stale copy is a conflict."""
+    web, dns = bench.show(pending("web")), bench.show(pending("dns"))
+    bench.api.script = [LOST, CONFLICT]
+    with pytest.raises(errors.Unreachable):
+        await bench.reconciler.reconcile(web)
+    await bench.reconciler.reconcile(web)
+    await bench.reconciler.reconcile(dns)
+    assert bench.api.written == [("web", ["192.0.2.0"]), ("web", ["192.0.2.0"]), ("dns", ["192.0.2.1"])]
+
+
+async def test_what_the_informer_shows_ends_the_reservation(bench: Bench) -> None:
+    web, dns = bench.show(pending("web")), bench.show(pending("dns"))
+    bench.api.script = [LOST]
+    with pytest.raises(errors.Unreachable):
+        await bench.reconciler.reconcile(web)
+    # The write did not take place, and the Service was made another type meanwhile.
+    bench.show(dataclasses.replace(pending("web", "2"), is_load_balancer=False))
+    await bench.reconciler.reconcile(dns)
+    assert bench.api.written[-1] == ("dns", ["192.0.2.0"])
+
+
+async def test_what_was_just_written_is_not_written_again_while_the_copy_is_stale(bench: Bench) -> None:
+    web = bench.show(pending("web"))
+    await bench.reconciler.reconcile(web)
+    await bench.reconciler.reconcile(web)
+    assert bench.api.written == [("web", ["192.0.2.0"])]
+
+
+async def test_a_wish_taken_back_after_a_lost_answer_is_settled_by_writing_once_more(bench: Bench) -> None:
+    held = dataclasses.replace(
+        builders.service("web", holds="192.0.2.0", held_from="pool", asks="192.0.2.1"), resource_version="1"
+    )
+    web = bench.show(held)
+    bench.api.script = [LOST]
+    with pytest.raises(errors.Unreachable):
+        await bench.reconciler.reconcile(web)
+    assert bench.reconciler.book.reserved(web)
+    # The configuration takes the wish's address away; the old one is right again, and nothing but the reservation is left to settle.
+    smaller = compiled.compile(compiled.Resources(pools=(builders.pool_object("pool", "192.0.2.0/32"),)))
+    bench.reconciler.configure(smaller)
+    bench.api.script = ["1"]
+    await bench.reconciler.reconcile(web)
+    assert bench.api.written == [("web", ["192.0.2.1"]), ("web", ["192.0.2.0"])]
+    assert bench.reconciler.book.reserved(web) == ()
+
+
+async def test_a_conflict_is_not_told_as_an_assignment(bench: Bench) -> None:
+    web = bench.show(pending("web"))
+    bench.api.script = [CONFLICT]
+    await bench.reconciler.reconcile(web)
+    assert bench.events.told == []
+
+
+async def test_a_pool_that_cannot_be_read_after_a_restart_costs_no_address(bench: Bench) -> None:
+    web = bench.show(
+        dataclasses.replace(builders.service("web", holds="198.51.100.7", held_from="broken"), resource_version="1")
+    )
+    broken = builders.pool_object("broken", "198.51.100.0/33")
+    bench.reconciler.begin(compiled.compile(compiled.Resources(pools=(broken,))))
+    await bench.reconciler.reconcile(web)
+    assert bench.api.written == []
+    assert bench.events.told == ["LoadBalancerFailed"]
