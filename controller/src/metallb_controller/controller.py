@@ -22,7 +22,7 @@ from metallb_core.config import compiled, problems
 from metallb_core.domain import namespaces, services
 from metallb_core.kube import client as clients
 from metallb_core.kube import errors, events, informer, instruments, leases, resources
-from metallb_core.runtime import backoff, clock, log, supervise, workqueue
+from metallb_core.runtime import backoff, clock, heap, log, supervise, workqueue
 
 LOG = log.get("controller")
 LEASE = "metallb-controller"
@@ -145,7 +145,9 @@ class Controller:
         await self._wait_caught_up()
         self._leading = True
         self._compile()
+        self._had_pools = self._had_pools or bool(self._config.pools)
         self._reconciler.begin(self._config)
+        heap.freeze()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run())
             group.create_task(self._pool_status.queue.run())
@@ -197,6 +199,12 @@ class Controller:
             await self._config_changed.wait()
             self._config_changed.clear()
             self._compile()
+            if self._leading and self._config.pools and not self._had_pools:
+                # The pool of somebody's address may be the next to come.
+                await self._clock.sleep(FIRST_POOLS_SECONDS)
+                self._config_changed.clear()
+                self._compile()
+            self._had_pools = self._had_pools or bool(self._config.pools)
             if self._leading:
                 self._reconciler.configure(self._config)
             await asyncio.sleep(0)
@@ -208,7 +216,6 @@ class Controller:
             namespaces=tuple(self._namespaces.store.values()),
         )
         self._config = compiled.compile(found, self._config)
-        self._had_pools = self._had_pools or bool(self._config.pools)
         self._instruments.configured(stale=bool(self._config.problems))
         if self._leading:
             self._tell_problems(self._config.problems)

@@ -15,7 +15,7 @@ from metallb_core.api import meta, v1beta1, workloads
 from metallb_core.domain import addresses, endpoints, nodes, reasons, services
 from metallb_core.kube import client as clients
 from metallb_core.kube import events, informer, instruments, resources
-from metallb_core.runtime import clock, log, supervise
+from metallb_core.runtime import clock, heap, log, supervise
 from metallb_speaker import capability, gauges, keyring, peers, reconcile, reports, world
 from metallb_speaker.deadline import client as deadline
 from metallb_speaker.layer2 import claims, link
@@ -213,6 +213,7 @@ class Speaker:
 
     async def _run_announcing(self) -> None:
         await self._wait_synced()
+        heap.freeze()
         self._reconciler.mark_all()
         await self._reconciler.run()
 

@@ -6,6 +6,7 @@
   that have no deadline to meet.
 """
 
+import asyncio
 import contextlib
 import enum
 import pathlib
@@ -129,7 +130,7 @@ async def serve(
         files = tls.CertificateFiles(certificates, context)
         files.load()
     else:
-        tls.load_self_signed(context, ("localhost",), clock.now())
+        await asyncio.to_thread(tls.load_self_signed, context, ("localhost",))
     runner = web.AppRunner(application(registry, gatekeeper), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -8,9 +8,10 @@
 
 import ctypes
 import dataclasses
-import datetime
 import pathlib
 import ssl
+import subprocess
+import sys
 import tempfile
 from typing import Any, Final
 
@@ -46,7 +47,6 @@ CURVES: Final = {
     4588: "X25519MLKEM768",
     4589: "SecP384r1MLKEM1024",
 }
-_LIFETIME: Final = datetime.timedelta(days=3650)
 # <openssl/ssl.h>
 _SSL_CTRL_SET_GROUPS_LIST: Final = 92
 
@@ -191,34 +191,19 @@ class CertificateFiles:
         return tuple((each.stat().st_ino, each.stat().st_mtime_ns) for each in (self._certificate, self._key))
 
 
-def load_self_signed(context: ssl.SSLContext, names: tuple[str, ...], now: datetime.datetime) -> None:
-    """Make a key and a certificate for `names` and put them into the context. Costs about 10 ms and the import of `cryptography`."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        # Clocks of scrapers may be behind.
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + _LIFETIME)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False)
-        .sign(key, hashes.SHA256())
+def load_self_signed(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
+    """Make a key and a certificate for `names` and put them into the context. Takes a tenth of a second. Raises InvalidTLSError."""
+    made = subprocess.run(
+        [sys.executable, "-m", "metallb_core.runtime.selfsigned", *names], capture_output=True, check=False, timeout=60
     )
-    pem = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    if made.returncode:
+        raise InvalidTLSError(
+            f"cannot make a self-signed certificate: {made.stderr.decode(errors='replace').strip()[-500:]}"
+        )
     # OpenSSL reads certificates from files only. The root file system of an image is read-only, /tmp or /dev/shm is not.
     shared = pathlib.Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
         both = pathlib.Path(folder) / "both.pem"
         both.touch(mode=0o600)
-        both.write_bytes(pem)
+        both.write_bytes(made.stdout)
         context.load_cert_chain(both)

@@ -13,10 +13,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pyroute2.netlink.rtnl import ifaddrmsg, ifinfmsg
-
 from metallb_core.domain import addresses
-from metallb_speaker.layer2 import inventory, link
+from metallb_speaker.layer2 import decoders, inventory, link
 from metallb_speaker.packets import ethernet
 
 _GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
@@ -33,7 +31,7 @@ def _records(kind: int, data: bytes) -> Iterator[inventory.Record]:
     """The record in one netlink message, if it is one we follow."""
     if kind in (_NEW_LINK, _DEL_LINK):
         # pyroute2 has no types, hence Any: this function is the decoding edge.
-        message: Any = ifinfmsg.ifinfmsg(data)
+        message: Any = decoders.link_message(data)
         message.decode()
         index: int = message["index"]
         if message["family"] != socket.AF_UNSPEC:
@@ -57,7 +55,7 @@ def _records(kind: int, data: bytes) -> Iterator[inventory.Record]:
             master_kind=info.get_attr("IFLA_INFO_SLAVE_KIND") if info else None,
         )
     elif kind in (_NEW_ADDRESS, _DEL_ADDRESS):
-        message = ifaddrmsg.ifaddrmsg(data)
+        message = decoders.address_message(data)
         message.decode()
         # On a point-to-point link IFA_ADDRESS is the peer; IFA_LOCAL, where present, is always ours.
         text: str | None = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
