@@ -88,7 +88,12 @@ def manifests() -> str:
 
 
 def service(
-    name: str, *, app: str = WEB, annotations: dict[str, str] | None = None, labels: dict[str, str] | None = None, **spec: Any
+    name: str,
+    *,
+    app: str = WEB,
+    annotations: dict[str, str] | None = None,
+    labels: dict[str, str] | None = None,
+    **spec: Any,
 ) -> dict[str, Any]:
     """A transient Service of type LoadBalancer in front of `app`; `spec` overrides fields of its spec."""
     port, protocol = (WEB_PORT, "TCP") if app == WEB else (ECHO_PORT, "UDP")
