@@ -1,5 +1,9 @@
 """Membership's word counts only once joining had its chance: a speaker that has just started must not claim every address."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
 from metallb_core.api import meta, workloads
 from metallb_core.kube import store
 from metallb_core.testing import clock as clocks
@@ -28,6 +32,17 @@ class Heard:
             join=self.joined.append,
             on_members=self.members.append,
         )
+
+
+@contextlib.asynccontextmanager
+async def running(heard: Heard) -> AsyncIterator[None]:
+    task = asyncio.create_task(heard.peers.run())
+    try:
+        await heard.clock.settle()
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def test_hosts_are_the_other_pods_with_an_address() -> None:
@@ -69,3 +84,39 @@ def test_after_a_restart_of_the_member_alone_does_not_count_again() -> None:
     heard.peers.restarted()
     heard.peers.report(ALONE)
     assert heard.members == [TOGETHER]
+
+
+async def test_all_are_called_at_once_and_then_each_minute() -> None:
+    heard = Heard("10.0.0.2")
+    heard.peers.report(TOGETHER)
+    async with running(heard):
+        assert heard.joined == [("10.0.0.2",)]
+        await heard.clock.advance(peers.REJOIN_SECONDS - 1)
+        assert len(heard.joined) == 1
+        await heard.clock.advance(2)
+        assert len(heard.joined) == 2
+
+
+async def test_who_is_missing_is_called_again_soon() -> None:
+    heard = Heard("10.0.0.2")
+    heard.peers.report(TOGETHER)
+    async with running(heard):
+        heard.joined.clear()
+        heard.peers.report(ALONE)
+        await heard.clock.advance(2 * peers.RECALL_SECONDS)
+        assert heard.joined == [("10.0.0.2",), ("10.0.0.2",)]
+        heard.joined.clear()
+        heard.peers.report(TOGETHER)
+        await heard.clock.advance(2 * peers.RECALL_SECONDS)
+        assert heard.joined == []
+
+
+async def test_in_a_large_cluster_a_few_are_called_in_turn() -> None:
+    hosts = [f"10.0.0.{number}" for number in range(10, 30)]
+    heard = Heard(*hosts)
+    heard.peers.report(TOGETHER)
+    async with running(heard):
+        heard.joined.clear()
+        await heard.clock.advance(3 * peers.RECALL_SECONDS)
+        assert [len(called) for called in heard.joined] == [peers.RECALLED_AT_ONCE] * 3
+        assert {host for called in heard.joined for host in called} == set(hosts)

@@ -2,6 +2,8 @@
 
 - The other speakers' pods are the members to join; a pod that appears is joined at once, all of them again every minute, since a partition heals
   only when somebody calls.
+- While fewer members are alive than there are pods, some of the pods are called in turn every ten seconds. Either somebody is dead, and that
+  costs little; or the cluster is parted, and an address may have two owners until somebody gets through.
 - A member that has just started sees only itself. Taking that for the truth, it would claim every address. So a lone report counts only when
   there is no other pod to join, or when joining has had its time; after that, being alone is news like any other.
 """
@@ -14,6 +16,9 @@ from metallb_core.kube import store
 from metallb_core.runtime import clock
 
 REJOIN_SECONDS = 60.0
+RECALL_SECONDS = 10.0
+# Each call exchanges the whole state. Among hundreds of speakers, everybody calling everybody would be the larger trouble.
+RECALLED_AT_ONCE = 8
 SETTLE_SECONDS = 3.0
 Members = Mapping[str, frozenset[str] | None]
 
@@ -38,6 +43,7 @@ class Peers:
         self._settled = False
         self._waiting_since: float | None = None
         self._latest: Members = {}
+        self._turn = 0
         self._changed = asyncio.Event()
 
     def hosts(self) -> tuple[str, ...]:
@@ -68,6 +74,23 @@ class Peers:
 
     async def run(self) -> None:
         """Join whom there is to join, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._call_all())
+            group.create_task(self._recall())
+
+    async def _recall(self) -> None:
+        while True:
+            await self._clock.sleep(RECALL_SECONDS)
+            hosts = self.hosts()
+            # The report counts this node too, the hosts do not.
+            if not self._settled or len(self._latest) > len(hosts):
+                continue
+            start = self._turn % len(hosts)
+            chosen = (*hosts[start:], *hosts[:start])[:RECALLED_AT_ONCE]
+            self._turn = start + len(chosen)
+            self._join(chosen)
+
+    async def _call_all(self) -> None:
         while True:
             hosts = self.hosts()
             if hosts:

@@ -1,0 +1,121 @@
+"""What our pods may do and who may read their metrics. Runs after what exercises them, since it looks for refusals in what they counted."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from demo import steps, workload
+from lab import cluster
+
+NAMESPACE = workload.CHART_NAMESPACE
+PORT = 9120
+OURS = "--selector=app.kubernetes.io/component in (controller,speaker)"
+READER = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRole",
+    "metadata": {"name": "e2e-metrics-reader"},
+    "rules": [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}],
+}
+BINDING = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "e2e-metrics-reader"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "e2e-metrics-reader"},
+    "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": "default"}],
+}
+
+
+@pytest.fixture(scope="module")
+def accounts(do: steps.Steps) -> Iterator[None]:
+    """Service account `reader`, who may read metrics, and `nosy`, who may not."""
+    for name in ("reader", "nosy"):
+        do.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "default"}})
+    do.apply(READER, BINDING)
+    yield
+    do.lab.kubectl("delete", "clusterrole,clusterrolebinding", "e2e-metrics-reader")
+    do.lab.kubectl("delete", "serviceaccount", "reader", "nosy")
+
+
+def scrape(lab: cluster.Cluster, node: str, address: str, *arguments: str) -> tuple[int, str]:
+    """Status and body of /metrics of the pod with this address, asked from a node."""
+    host = f"[{address}]" if ":" in address else address
+    argv = ["curl", "--silent", "--insecure", "--max-time", "10", "--write-out", "\n%{http_code}", *arguments]
+    body, _, code = lab.node_exec(node, [*argv, f"https://{host}:{PORT}/metrics"], check=False).stdout.rpartition("\n")
+    return int(code), body
+
+
+def pods(do: steps.Steps) -> dict[str, tuple[str, str]]:
+    """Node and address of each of our pods, by name."""
+    return {
+        pod["metadata"]["name"]: (pod["spec"]["nodeName"], pod["status"]["podIP"])
+        for pod in do.items("pods", OURS, namespace=NAMESPACE)
+    }
+
+
+def test_metrics_need_a_token_that_may(lab: cluster.Cluster, do: steps.Steps, accounts: None) -> None:
+    tokens = {name: lab.kubectl("create", "token", name).strip() for name in ("reader", "nosy")}
+    found = pods(do)
+    assert len(found) == 4
+    for name, (node, address) in found.items():
+        assert scrape(lab, node, address)[0] == 401, name
+        assert scrape(lab, node, address, "--header", "Authorization: Bearer nonsense")[0] == 401, name
+        assert scrape(lab, node, address, "--header", f"Authorization: Bearer {tokens['nosy']}")[0] == 403, name
+        status, body = scrape(lab, node, address, "--header", f"Authorization: Bearer {tokens['reader']}")
+        assert status == 200, name
+        assert "metallb_k8s_client_config_loaded_bool 1.0" in body, name
+        assert "metallb_k8s_client_config_stale_bool 0.0" in body, name
+
+
+def test_metrics_count_what_there_is(lab: cluster.Cluster, do: steps.Steps, accounts: None) -> None:
+    token = lab.kubectl("create", "token", "reader").strip()
+    address = do.addresses(workload.WEB)[0]
+    owner = do.wait_owner(workload.WEB)
+    do.fetch(address)
+
+    def wait_line(name: str, pattern: str) -> None:
+        node, where = pods(do)[name]
+        header = f"Authorization: Bearer {token}"
+        steps.wait_for(
+            f"{pattern} in the metrics of {name}",
+            10,
+            lambda: re.search(pattern, scrape(lab, node, where, "--header", header)[1], re.MULTILINE) is not None,
+        )
+
+    for name, (node, _) in pods(do).items():
+        if "controller" in name:
+            wait_line(name, r'^metallb_allocator_addresses_in_use_total\{.*pool="demo".*\} 4\.0$')
+        elif node == owner:
+            wait_line(name, rf'^metallb_speaker_announced\{{.*ip="{re.escape(address)}".*\}} 1\.0$')
+
+
+def test_nothing_was_forbidden(lab: cluster.Cluster, do: steps.Steps, accounts: None) -> None:
+    """Neither counted nor logged: the roles hold all that the components do."""
+    token = lab.kubectl("create", "token", "reader").strip()
+    for name, (node, address) in pods(do).items():
+        body = scrape(lab, node, address, "--header", f"Authorization: Bearer {token}")[1]
+        assert "metallb_api_requests_total{" in body
+        assert [
+            line for line in body.splitlines() if line.startswith("metallb_api_requests_total") and 'code="403"' in line
+        ] == []
+        said = lab.kubectl("logs", name, "--namespace", NAMESPACE)
+        assert "forbidden" not in said.lower()
+
+
+def test_logs_hold_no_surprises(lab: cluster.Cluster, do: steps.Steps) -> None:
+    """Every line is JSON, and none is about an exception."""
+    for name in pods(do):
+        for line in lab.kubectl("logs", name, "--namespace", NAMESPACE).splitlines():
+            entry = json.loads(line)
+            assert "Traceback" not in line, entry
+
+
+def test_nobody_was_restarted_by_a_probe(do: steps.Steps) -> None:
+    """Only what the tests killed was started again."""
+    unhealthy = [
+        event
+        for event in do.items("events", namespace=NAMESPACE)
+        if event["reason"] == "Unhealthy" and "Liveness" in event.get("message", "")
+    ]
+    assert unhealthy == []

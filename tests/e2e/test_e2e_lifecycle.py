@@ -1,0 +1,130 @@
+"""Upgrade, removal, and the other documented way in: the manifest."""
+
+import json
+import pathlib
+import subprocess
+
+from demo import bundle, steps, workload
+from lab import cluster
+
+NAMESPACE = workload.CHART_NAMESPACE
+ROOT = pathlib.Path(__file__).parents[2]
+MANIFEST = ROOT / "config/manifests/metallb-native.yaml"
+DEFINITION = "ipaddresspools.metallb.io"
+FIELD = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/avoidBuggyIPs"
+
+
+def everything(do: steps.Steps) -> dict[str, list[str]]:
+    """The addresses of all Services."""
+    return {
+        item["metadata"]["name"]: [entry["ip"] for entry in item["status"]["loadBalancer"]["ingress"]]
+        for item in do.items("services")
+        if item["spec"]["type"] == "LoadBalancer"
+    }
+
+
+def has_field(do: steps.Steps) -> bool:
+    """Whether the definition of pools knows `avoidBuggyIPs`."""
+    schema = do.get("crd", DEFINITION)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return "avoidBuggyIPs" in schema["properties"]["spec"]["properties"]
+
+
+def test_upgrade(lab: cluster.Cluster, do: steps.Steps, values: str, tmp_path: pathlib.Path) -> None:
+    """The Job brings the definitions up to date; values change; addresses and the user's own objects don't."""
+    every = lab.plan.pool_ipv4
+    do.apply(
+        workload.pool("own", f"{every[110]}-{every[111]}"),
+        workload.advertisement("own", ipAddressPools=["own"]),
+        workload.service("tenant", annotations={"metallb.io/address-pool": "own"}),
+    )
+    do.wait_addresses("tenant", 1)
+    before = everything(do)
+    # A definition as an older release might have left it.
+    lab.kubectl("patch", "crd", DEFINITION, "--type=json", "--patch", json.dumps([{"op": "remove", "path": FIELD}]))
+    assert not has_field(do)
+    document = json.loads(values)
+    document["speaker"]["logLevel"] = "debug"
+    document["controller"]["replicas"] = 2
+    file = tmp_path / "values.yaml"
+    file.write_text(json.dumps(document))
+    address = do.addresses(workload.ECHO)[0]
+    with do.probing(address, 120) as probe:
+        do.helm(
+            "upgrade", "metallb", "metallb/metallb", "--namespace", NAMESPACE, "-f", file, "--wait", "--timeout", "3m"
+        )
+        do.wait_rollout("metallb-speaker", NAMESPACE, "daemonset")
+    assert probe.silence is not None
+    assert probe.silence.arp < 0.5
+    assert has_field(do)
+    assert lab.kubectl("get", "jobs", "--namespace", NAMESPACE, "--output=name") == ""
+    assert do.get("deployment", "metallb-controller", NAMESPACE)["status"]["readyReplicas"] == 2
+    assert everything(do) == before
+    assert do.get("ipaddresspool", "own", NAMESPACE)["spec"]["addresses"] == [f"{every[110]}-{every[111]}"]
+    do.fetch(before["tenant"][0])
+
+
+def test_uninstall_keeps_definitions_and_own_objects(lab: cluster.Cluster, do: steps.Steps) -> None:
+    every = lab.plan.pool_ipv4
+    do.apply(workload.pool("own", f"{every[110]}-{every[111]}"))
+    before = everything(do)
+    do.helm("uninstall", "metallb", "--namespace", NAMESPACE, "--wait", "--timeout", "2m")
+    steps.wait_for("our pods are gone", 60, lambda: not do.items("pods", namespace=NAMESPACE))
+    names = lab.kubectl("get", "ipaddresspools,l2advertisements", "--namespace", NAMESPACE, "--output=name").split()
+    assert names == ["ipaddresspool.metallb.io/own"]
+    assert DEFINITION in lab.kubectl("get", "crds", "--output=name")
+    # A Service keeps what it has been given for whoever comes next; nobody answers for it.
+    assert everything(do) == before
+    for addresses in before.values():
+        assert do.answering(addresses[0]) == []
+
+
+def test_manifest_takes_over(lab: cluster.Cluster, do: steps.Steps) -> None:
+    """`kubectl apply` of the manifest, then pools: the Services that had addresses keep them, and they answer again."""
+    before = everything(do)
+    lab.kubectl("apply", "--filename", MANIFEST)
+    do.wait_rollout("controller", NAMESPACE)
+    do.wait_rollout("speaker", NAMESPACE, "daemonset")
+    steps.pause(2)
+    assert everything(do) == before, "no pool yet is no reason to take an address away"
+    ranges = json.loads(workload.values(workload.Plan(image_tag=bundle.chart_version(), pools=pool_ranges(lab))))
+    pool = {**workload.pool("kept", *ranges["ipAddressPools"][0]["spec"]["addresses"])}
+    advertisement = workload.advertisement("kept")
+    for item in (pool, advertisement):
+        item["metadata"] = {"name": "kept", "namespace": NAMESPACE}
+    do.apply(pool, advertisement, workload.service("newcomer"))
+    for name, addresses in before.items():
+        assert do.wait_addresses(name, len(addresses)) == addresses
+    (new,) = do.wait_addresses("newcomer", 1)
+    do.fetch(new)
+    for address in before[workload.WEB]:
+        do.fetch(address)
+        do.wait_answering(address, do.wait_owner(workload.WEB))
+
+
+def pool_ranges(lab: cluster.Cluster) -> tuple[str, str]:
+    ipv4, ipv6 = lab.plan.pool_ipv4, lab.plan.pool_ipv6
+    return f"{ipv4[0]}-{ipv4[63]}", f"{ipv6[0]}-{ipv6[0x7F]}"
+
+
+def test_manifest_does_not_drift(lab: cluster.Cluster, do: steps.Steps) -> None:
+    """What is applied stays as it was written, which is what GitOps tools compare: nothing of ours edits it."""
+    try:
+        assert lab.kubectl("diff", "--filename", MANIFEST) == ""
+    except subprocess.CalledProcessError as error:
+        raise AssertionError(error.stdout) from None
+
+
+def test_manifest_applies_again_without_a_ripple(lab: cluster.Cluster, do: steps.Steps) -> None:
+    before, pods = everything(do), lab.kubectl("get", "pods", "--namespace", NAMESPACE, "--output=name")
+    lab.kubectl("apply", "--filename", MANIFEST)
+    steps.pause(1)
+    assert everything(do) == before
+    assert lab.kubectl("get", "pods", "--namespace", NAMESPACE, "--output=name") == pods
+
+
+def test_nothing_was_forbidden(lab: cluster.Cluster, do: steps.Steps) -> None:
+    """The manifest's roles name its own objects, not the chart's."""
+    for pod in do.items("pods", namespace=NAMESPACE):
+        assert "forbidden" not in lab.kubectl("logs", pod["metadata"]["name"], "--namespace", NAMESPACE).lower()
+    assert do.get("lease", "controller", NAMESPACE)["spec"]["holderIdentity"].startswith("controller-")
+    assert do.get("secret", "memberlist", NAMESPACE)
