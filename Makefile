@@ -11,8 +11,6 @@ COMPONENTS := core controller speaker
 PACKAGES := core/src/metallb_core controller/src/metallb_controller speaker/src/metallb_speaker
 HACK := hack/lab hack/images hack/generate hack/demo hack/bench hack/tiers hack/release hack/changelog hack/tools/build.py
 PYTEST := $(BIN)/pytest -q
-FUZZ ?= 100000
-STEPS ?= 100000
 
 .PHONY: help
 help: ## list the targets

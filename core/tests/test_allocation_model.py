@@ -541,4 +541,4 @@ def test_a_controller_among_careless_users() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_controller_among_careless_users_for_long() -> None:
-    explore(100_000, SEED + 1_000_000)
+    explore(int(os.environ.get("METALLB_MODEL_STEPS", "100000")), SEED + 1_000_000)

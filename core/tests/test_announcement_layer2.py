@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metallb_core.announcement import election, eligibility, layer2, view
+from metallb_core.api import meta, v1beta1
 from metallb_core.config import compiled
 from metallb_core.domain import addresses, advertisements, nodes, pools, reasons, selectors, services
 
@@ -237,3 +238,16 @@ def test_at_most_one_node_announces(
     announcing = [me for me in NAMES if isinstance(layer2.decide(service, serving, sight, me), layer2.Announcement)]
     assert len(announcing) <= 1
     assert bool(announcing) == (not isinstance(layer2.elect(service, serving, sight), reasons.Refusal))
+
+
+def test_what_a_pool_gave_before_it_became_unreadable_is_still_announced() -> None:
+    """A speaker that restarts knows no good form of the pool; its addresses must not fall silent for that."""
+    meta_of = {"namespace": "metallb-system"}
+    bad = v1beta1.IPAddressPool(
+        metadata=meta.ObjectMeta(name="bad", **meta_of), spec=v1beta1.IPAddressPoolSpec(addresses=["192.0.2.0/99"])
+    )
+    everything = v1beta1.L2Advertisement(metadata=meta.ObjectMeta(name="ad", **meta_of))
+    config = compiled.compile(compiled.Resources(pools=(bad,), l2_advertisements=(everything,)))
+    given = dataclasses.replace(SERVICE, annotations={"metallb.io/ip-allocated-from-pool": "bad"})
+    assert owner(given, seen(config=config)) == OWNER
+    assert owner(SERVICE, seen(config=config)) is reasons.Reason.ADDRESS_NOT_ALLOWED

@@ -11,7 +11,7 @@ from metallb_speaker.deadline import hosting, messages, process
 pytestmark = pytest.mark.timeout(20)
 
 WANTED = messages.StartMembership(
-    name="n1", bind_address="127.0.0.1", port=7946, profile="fast", override="", keys=(b"a" * 32,)
+    name="n1", bind_address="127.0.0.1", advertise_address="", port=7946, profile="fast", override="", keys=(b"a" * 32,)
 )
 
 

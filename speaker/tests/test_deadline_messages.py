@@ -17,7 +17,13 @@ TO_CHILD: list[messages.ToChild] = [
     messages.Announce(address=V6.packed(), interfaces=("eth0", "eth1")),
     messages.Withdraw(address=V6.packed()),
     messages.StartMembership(
-        name="n1", bind_address="127.0.0.1", port=7946, profile="fast", override="", keys=(b"k" * 32,)
+        name="n1",
+        bind_address="127.0.0.1",
+        advertise_address="",
+        port=7946,
+        profile="fast",
+        override="",
+        keys=(b"k" * 32,),
     ),
     messages.Join(addresses=("n2:7946",)),
     messages.SetKeys(keys=()),

@@ -163,7 +163,7 @@ def test_manifest_applies_again_without_a_change(empty: apiserver.ApiServer) -> 
 MAY: tuple[tuple[str, str, bool], ...] = (
     (CONTROLLER, "list services everywhere", True),
     (CONTROLLER, "watch namespaces everywhere", True),
-    (CONTROLLER, "watch nodes everywhere", True),
+    (CONTROLLER, "watch nodes everywhere", False),
     (CONTROLLER, "patch services/status everywhere", True),
     (CONTROLLER, "update services/status everywhere", True),
     (CONTROLLER, "create events everywhere", True),
@@ -172,7 +172,7 @@ MAY: tuple[tuple[str, str, bool], ...] = (
     (CONTROLLER, "watch ipaddresspools.metallb.io", True),
     (CONTROLLER, "patch ipaddresspools/status.metallb.io", True),
     (CONTROLLER, "watch l2advertisements.metallb.io", True),
-    (CONTROLLER, "watch servicel2statuses.metallb.io", True),
+    (CONTROLLER, "watch servicel2statuses.metallb.io", False),
     (CONTROLLER, "get secrets metallb-memberlist", True),
     (CONTROLLER, "create secrets", True),
     (CONTROLLER, "get deployments.apps metallb-controller", True),

@@ -21,7 +21,7 @@ from metallb_core.api import v1beta1
 from metallb_core.config import compiled, problems
 from metallb_core.domain import namespaces, services
 from metallb_core.kube import client as clients
-from metallb_core.kube import errors, events, informer, instruments, leases, resources
+from metallb_core.kube import errors, events, following, instruments, leases, resources
 from metallb_core.runtime import backoff, clock, heap, log, supervise, workqueue
 
 LOG = log.get("controller")
@@ -74,15 +74,27 @@ class Controller:
         self._config_changed = asyncio.Event()
         self._told: dict[tuple[str, str], problems.Problem] = {}
         namespace = settings.namespace
-        self._services = informer.Informer(client, resources.SERVICES, on_change=self._service_changed, clock=clock)
-        self._namespaces = informer.Informer(
-            client, resources.NAMESPACES, on_change=self._namespace_changed, clock=clock
+        self._services = following.follow(
+            client, resources.SERVICES, on_change=self._service_changed, clock=clock, logger=LOG
         )
-        self._pools = informer.Informer(
-            client, resources.IP_ADDRESS_POOLS, namespace=namespace, on_change=self._pool_changed, clock=clock
+        self._namespaces = following.follow(
+            client, resources.NAMESPACES, on_change=self._namespace_changed, clock=clock, logger=LOG
         )
-        self._advertisements = informer.Informer(
-            client, resources.L2_ADVERTISEMENTS, namespace=namespace, on_change=self._advertisement_changed, clock=clock
+        self._pools = following.follow(
+            client,
+            resources.IP_ADDRESS_POOLS,
+            namespace=namespace,
+            on_change=self._pool_changed,
+            clock=clock,
+            logger=LOG,
+        )
+        self._advertisements = following.follow(
+            client,
+            resources.L2_ADVERTISEMENTS,
+            namespace=namespace,
+            on_change=self._advertisement_changed,
+            clock=clock,
+            logger=LOG,
         )
         self._pool_status = pool_status.Writer(
             client, clock, namespace, self._pools.store, self._usage_of, self._pool_status_failed
@@ -186,7 +198,7 @@ class Controller:
                 )
                 return
             except (errors.ApiError, errors.Unreachable) as error:
-                LOG.warn("cannot make the membership key; trying again", secret=self._settings.secret, error=error)
+                LOG.warn("cannot make the membership key; trying again", name=self._settings.secret, error=error)
                 await self._clock.sleep(SECRET_RETRY_SECONDS)
 
     # Configuration

@@ -51,10 +51,11 @@ WEBHOOK_MODE: Final = settings.choice(
     "Accepted for old manifests: objects are checked by the API server's own rules and at load, not by a webhook.",
     choices=("enabled", "disabled", "onlywebhook"),
 )
+PPROF: Final = settings.text("pprof-bind-address", "", "Ignored: there is no Go profile to serve.")
 KUBECONFIG: Final = settings.text("kubeconfig", "", "Configuration file to use outside a cluster.", env="KUBECONFIG")
 WORKERS: Final = settings.integer("workers", 32, "Services handled at the same time.", minimum=1, maximum=256)
 
 ALL: Final = (
     BGP_TYPE, NAMESPACE, POD_NAME, ML_SECRET_NAME, DEPLOYMENT, LB_CLASS, LOG_LEVEL, PORT, HEALTH_PORT, METRICS_CERTIFICATES, TLS_MIN_VERSION,
-    TLS_CIPHERS, TLS_CURVES, WEBHOOK_MODE, KUBECONFIG, WORKERS,
+    TLS_CIPHERS, TLS_CURVES, WEBHOOK_MODE, KUBECONFIG, PPROF, WORKERS,
 )  # fmt: skip

@@ -81,6 +81,6 @@ def main() -> int:
     log.configure(values[flags.LOG_LEVEL])
     try:
         return asyncio.run(run(values))
-    except (settings.SettingsError, tls.InvalidTLSError, connection.InvalidConnectionError) as error:
+    except (settings.SettingsError, tls.InvalidTLSError, connection.InvalidConnectionError, OSError) as error:
         LOG.error("cannot start", error=error)
         return 1

@@ -49,5 +49,5 @@ async def ensure(
         if error.already_exists:
             return False
         raise
-    LOG.info("created the key of the speakers' membership", secret=f"{namespace}/{name}")
+    LOG.info("created the key of the speakers' membership", name=f"{namespace}/{name}")
     return True

@@ -10,7 +10,9 @@ BGP_TYPE: Final = settings.choice(
 NAMESPACE: Final = settings.text(
     "namespace", "", "Namespace of the configuration and the speakers; the pod's own if unset.", env="METALLB_NAMESPACE"
 )
-HOST: Final = settings.text("host", "", "Ignored; accepted since old manifests set it.", env="METALLB_HOST")
+HOST: Final = settings.text(
+    "host", "", "Address of this node: what a wildcard --ml-bindaddr is advertised as.", env="METALLB_HOST"
+)
 NODE_NAME: Final = settings.text(
     "node-name", "", "Name of the node this speaker runs on. Required.", env="METALLB_NODE_NAME"
 )
@@ -59,13 +61,14 @@ TLS_CIPHERS: Final = settings.text(
     "tls-cipher-suites", "", "Cipher suites of the metrics, comma separated; TLS 1.2 only."
 )
 TLS_CURVES: Final = settings.text("tls-curve-preferences", "", "Curve numbers of the metrics, comma separated.")
+PPROF: Final = settings.text("pprof-bind-address", "", "Ignored: there is no Go profile to serve.")
 KUBECONFIG: Final = settings.text("kubeconfig", "", "Configuration file to use outside a cluster.", env="KUBECONFIG")
 LINGER: Final = settings.integer(
     "linger-ms",
     1000,
     "How long to answer on after leaving, until the next owner is heard; milliseconds.",
     minimum=0,
-    maximum=10000,
+    maximum=5000,
 )
 BGP_DEBOUNCE: Final = settings.integer(
     "bgp-debounce-timeout",
@@ -78,6 +81,6 @@ BGP_DEBOUNCE: Final = settings.integer(
 
 ALL: Final = (
     BGP_TYPE, NAMESPACE, HOST, NODE_NAME, POD_NAME, ML_BIND_ADDRESS, ML_BIND_PORT, ML_LABELS, ML_SECRET_KEY_PATH, ML_WAN, ML_PROFILE,
-    LB_CLASS, IGNORE_EXCLUDE, LOG_LEVEL, PORT, HEALTH_PORT, METRICS_CERTIFICATES, TLS_MIN_VERSION, TLS_CIPHERS, TLS_CURVES, KUBECONFIG,
+    LB_CLASS, IGNORE_EXCLUDE, LOG_LEVEL, PORT, HEALTH_PORT, METRICS_CERTIFICATES, TLS_MIN_VERSION, TLS_CIPHERS, TLS_CURVES, KUBECONFIG, PPROF,
     LINGER, BGP_DEBOUNCE,
 )  # fmt: skip

@@ -38,6 +38,7 @@ def settings_of(values: settings.Values, namespace: str) -> speaker.Settings:
         ignore_exclude_label=values[flags.IGNORE_EXCLUDE],
         member_labels=values[flags.ML_LABELS],
         member_address=values[flags.ML_BIND_ADDRESS],
+        member_advertised=values[flags.HOST] if values[flags.ML_BIND_ADDRESS] in ("0.0.0.0", "::") else "",
         member_port=values[flags.ML_BIND_PORT],
         member_profile="wan" if values[flags.ML_WAN] else values[flags.ML_PROFILE],
         member_override=override,
@@ -112,6 +113,7 @@ def main() -> int:
         exclusions.ExclusionError,
         tls.InvalidTLSError,
         connection.InvalidConnectionError,
+        OSError,
     ) as error:
         LOG.error("cannot start", error=error)
         return 1

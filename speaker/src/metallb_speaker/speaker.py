@@ -10,11 +10,12 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from metallb_core.api import meta, v1beta1, workloads
 from metallb_core.domain import addresses, endpoints, nodes, reasons, services
 from metallb_core.kube import client as clients
-from metallb_core.kube import events, informer, instruments, resources
+from metallb_core.kube import events, following, informer, instruments, resources
 from metallb_core.runtime import clock, heap, log, supervise
 from metallb_speaker import capability, gauges, keyring, peers, reconcile, reports, world
 from metallb_speaker.deadline import client as deadline
@@ -23,6 +24,7 @@ from metallb_speaker.status import plan, writer
 
 LOG = log.get("speaker")
 KEY_CHECK_SECONDS = 10.0
+KEY_RETRY_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class Settings:
     ignore_exclude_label: bool = False
     member_labels: str = ""
     member_address: str = ""
+    member_advertised: str = ""
     member_port: int = 7946
     member_profile: str = "fast"
     member_override: str = ""
@@ -82,7 +85,9 @@ class Speaker:
         self._recorder = recorder
         self._exclude = tuple(re.compile(pattern) for pattern in settings.exclude)
         self._stopping = False
-        self._ready = False
+        # Set once it is known who is alive: before that nothing is decided, so nothing is given up either.
+        self._counts = asyncio.Event()
+        self._process_task: asyncio.Task[None] | None = None
         self._rotation: keyring.Rotation | None = None
         self._problem = ""
         self._process = deadline.Client(
@@ -95,25 +100,45 @@ class Speaker:
             linger=settings.linger,
         )
         namespace = settings.namespace
-        self._services = informer.Informer(client, resources.SERVICES, on_change=self._service_changed, clock=clock)
-        self._slices = informer.Informer(client, resources.ENDPOINT_SLICES, on_change=self._slice_changed, clock=clock)
-        self._nodes = informer.Informer(client, resources.NODES, on_change=self._node_changed, clock=clock)
-        self._pools = informer.Informer(
-            client, resources.IP_ADDRESS_POOLS, namespace=namespace, on_change=self._pool_changed, clock=clock
+        self._services = following.follow(
+            client, resources.SERVICES, on_change=self._service_changed, clock=clock, logger=LOG
         )
-        self._advertisements = informer.Informer(
-            client, resources.L2_ADVERTISEMENTS, namespace=namespace, on_change=self._advertisement_changed, clock=clock
+        self._slices = following.follow(
+            client, resources.ENDPOINT_SLICES, on_change=self._slice_changed, clock=clock, logger=LOG
         )
-        self._statuses = informer.Informer(
-            client, resources.SERVICE_L2_STATUSES, namespace=namespace, on_change=self._status_changed, clock=clock
+        self._nodes = following.follow(client, resources.NODES, on_change=self._node_changed, clock=clock, logger=LOG)
+        self._pools = following.follow(
+            client,
+            resources.IP_ADDRESS_POOLS,
+            namespace=namespace,
+            on_change=self._pool_changed,
+            clock=clock,
+            logger=LOG,
         )
-        self._pods = informer.Informer(
+        self._advertisements = following.follow(
+            client,
+            resources.L2_ADVERTISEMENTS,
+            namespace=namespace,
+            on_change=self._advertisement_changed,
+            clock=clock,
+            logger=LOG,
+        )
+        self._statuses = following.follow(
+            client,
+            resources.SERVICE_L2_STATUSES,
+            namespace=namespace,
+            on_change=self._status_changed,
+            clock=clock,
+            logger=LOG,
+        )
+        self._pods = following.follow(
             client,
             resources.PODS,
             namespace=namespace,
             label_selector=settings.member_labels or None,
             on_change=self._pod_changed,
             clock=clock,
+            logger=LOG,
         )
         self._world = world.World(
             services=self._services.store,
@@ -150,7 +175,7 @@ class Speaker:
             on_error=self._report_failed,
         )
         self._peers = peers.Peers(
-            own_address=settings.member_address,
+            own_address=settings.member_advertised or settings.member_address,
             clock=clock,
             pods=self._pods.store,
             join=self._process.join,
@@ -181,47 +206,68 @@ class Speaker:
     def failing(self) -> dict[str, str]:
         """What keeps this speaker from being ready, by name."""
         found = {}
-        for each in (self._services, self._slices, self._nodes, self._pools, self._advertisements):
+        for each in self._watched():
             if not each.synced:
                 found[each.resource.plural] = each.problem or "not yet listed"
-        if not found and not self._ready:
-            found["announcing"] = "waiting for membership" if self._settings.has_members else "starting"
+        if not found and not self._counts.is_set():
+            found["announcing"] = self._problem or (
+                "waiting for membership" if self._settings.has_members else "starting"
+            )
         if self._process.pid is None:
             found["deadline process"] = "not running"
         return found
 
     # Running
 
+    def _watched(self) -> list[informer.Informer[Any, Any, Any]]:
+        """What has to be known before anything is decided."""
+        watched: list[informer.Informer[Any, Any, Any]] = [
+            self._services,
+            self._slices,
+            self._nodes,
+            self._pools,
+            self._advertisements,
+            self._statuses,
+        ]
+        return [*watched, self._pods] if self._settings.has_members else watched
+
     async def _run_process(self) -> None:
+        self._process_task = asyncio.current_task()
         self._process.start()
         await self._wait_synced()
         if self._settings.has_members:
-            self._start_membership()
+            await self._start_membership()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._peers.run())
                 if self._rotation is not None:
                     group.create_task(self._watch_key())
         else:
-            self._ready = True
+            LOG.warn("membership is off: every Node counts as able to announce, so speakers must run on all of them")
+            self._counts.set()
         await asyncio.Event().wait()
 
     async def _stop_process(self) -> None:
         """Leave first: the next owner announces while this one still answers."""
         self._stopping = True
         await self._process.wait_stopped(self._settings.linger)
-        raise asyncio.CancelledError
+        if self._process_task is not None:
+            self._process_task.cancel()
 
     async def _run_announcing(self) -> None:
         await self._wait_synced()
+        await self._counts.wait()
         heap.freeze()
         self._reconciler.mark_all()
+        while self._reconciler.sweep(reconcile.BATCH):  # noqa: ASYNC110 - work in pieces, not waiting
+            await asyncio.sleep(0)
+        # What this node said before its restart is put right now, when it is known what is right.
+        for status in self._statuses.store.values():
+            self._reports.statuses.add(plan.service_of(status))
         await self._reconciler.run()
 
     async def _wait_synced(self) -> None:
-        for each in (self._services, self._slices, self._nodes, self._pools, self._advertisements):
+        for each in self._watched():
             await each.wait_synced()
-        if self._settings.has_members:
-            await self._pods.wait_synced()
 
     async def _run_configuration(self) -> None:
         """Compile again whenever an object of the configuration changed; many changes at once make one pass."""
@@ -234,8 +280,7 @@ class Speaker:
             config = self._world.config
             self._instruments.configured(stale=bool(config.problems))
             if changed:
-                intervals = [interval for pool in config.pools.values() for interval in pool.intervals]
-                self._process.configure(intervals, self._settings.exclude)
+                self._process.configure(self._world.intervals(), self._settings.exclude)
                 self._reconciler.mark_all()
             await asyncio.sleep(0)
 
@@ -270,6 +315,8 @@ class Speaker:
         self, _key: object, old: v1beta1.ServiceL2Status | None, new: v1beta1.ServiceL2Status | None
     ) -> None:
         found = new or old
+        if not self._counts.is_set():
+            return
         if found is not None and (
             plan.node_of(found) == self._settings.node or plan.service_of(found) in self._reconciler.announced
         ):
@@ -299,8 +346,9 @@ class Speaker:
 
     def _members_count(self, members: peers.Members) -> None:
         LOG.info("members", alive=sorted(members))
-        self._ready = True
+        self._problem = ""
         self._world.set_members(members)
+        self._counts.set()
         self._mark_all()
 
     def _counted(self, counts: Mapping[addresses.Address, gauges.Counts]) -> None:
@@ -316,6 +364,8 @@ class Speaker:
         self._metrics.conflicts.labels(str(conflict.address)).inc()
 
     def _warned(self, text: str) -> None:
+        # Shown in /readyz too, while it may be what keeps this speaker from starting.
+        self._problem = text
         LOG.warn(text)
 
     def _exited(self, status: int) -> None:
@@ -340,9 +390,22 @@ class Speaker:
 
     # Membership
 
-    def _start_membership(self) -> None:
+    async def _wait_key(self) -> bytes | None:
+        """The key, once its file can be read: the Secret may come later than the pod."""
+        folder = self._settings.key_folder
+        while folder is not None:
+            try:
+                return keyring.read(folder)
+            except OSError as error:
+                if not self._problem:
+                    LOG.warn("cannot read the membership key; waiting for it", error=error)
+                self._problem = f"cannot read the membership key: {error}"
+                await self._clock.sleep(KEY_RETRY_SECONDS)
+        return None
+
+    async def _start_membership(self) -> None:
         settings = self._settings
-        key = keyring.read(settings.key_folder) if settings.key_folder is not None else None
+        key = await self._wait_key()
         if key is None:
             LOG.warn("membership is not encrypted: there is no key")
         else:
@@ -350,6 +413,7 @@ class Speaker:
         self._process.start_membership(
             settings.node,
             bind_address=settings.member_address,
+            advertise_address=settings.member_advertised,
             port=settings.member_port,
             profile=settings.member_profile,
             override=settings.member_override,

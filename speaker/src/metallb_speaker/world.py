@@ -3,12 +3,12 @@
 `view()` is one immutable value, made anew only after something in it changed; a decision reads nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from metallb_core.announcement import view
 from metallb_core.api import v1beta1
 from metallb_core.config import compiled
-from metallb_core.domain import endpoints, nodes, services
+from metallb_core.domain import addresses, endpoints, nodes, services
 from metallb_core.kube import store
 
 BY_SERVICE = "service"
@@ -16,6 +16,17 @@ BY_SERVICE = "service"
 
 def _service_of(piece: endpoints.EndpointSlice) -> tuple[services.ServiceKey]:
     return (piece.service,)
+
+
+def readable(texts: Iterable[str]) -> list[addresses.Interval]:
+    """The intervals that can be read."""
+    found = []
+    for text in texts:
+        try:
+            found.append(addresses.Interval.parse(text))
+        except addresses.AddressError:
+            continue
+    return found
 
 
 class World:
@@ -74,6 +85,14 @@ class World:
         )
         self.forget_view()
         return (before.pools, before.l2) != (self.config.pools, self.config.l2)
+
+    def intervals(self) -> list[addresses.Interval]:
+        """Where announced addresses can lie: in the pools in force, and in what can be read of those that are left out."""
+        found = [interval for pool in self.config.pools.values() for interval in pool.intervals]
+        for wire in self.pools.values():
+            if wire.metadata.name in self.config.left_out:
+                found += readable(wire.spec.addresses)
+        return found
 
     def set_members(self, members: Mapping[str, frozenset[str] | None]) -> None:
         """Membership's verdict: the live nodes, and for those that said so, the interfaces they can announce through."""

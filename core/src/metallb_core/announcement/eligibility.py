@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from metallb_core.announcement import view
-from metallb_core.domain import advertisements, pools, reasons, services
+from metallb_core.domain import advertisements, reasons, services
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class Candidate:
 
 
 def advertisements_of(
-    service: services.Service, pool: pools.Pool, announced: tuple[advertisements.L2Advertisement, ...]
+    service: services.Service, pool: str, announced: tuple[advertisements.L2Advertisement, ...]
 ) -> tuple[advertisements.L2Advertisement, ...]:
-    """The advertisements that cover both the pool and the Service."""
-    return tuple(ad for ad in announced if pool.name in ad.pools and ad.covers_service(service.labels))
+    """The advertisements that cover both the pool of that name and the Service."""
+    return tuple(ad for ad in announced if pool in ad.pools and ad.covers_service(service.labels))
 
 
 def interfaces_on(

@@ -9,6 +9,7 @@ import dataclasses
 from metallb_core.announcement import election, eligibility, view
 from metallb_core.domain import addresses, pools, reasons, services
 
+ALLOCATED_FROM = "metallb.io/ip-allocated-from-pool"
 SHARE_ANNOTATIONS = ("metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip")
 
 
@@ -36,7 +37,7 @@ def elect(service: services.Service, serving: frozenset[str], seen: view.View) -
     """Rank the nodes that may announce `service`. `serving`: names of the nodes with an endpoint that can serve."""
     if not service.is_load_balancer or not service.ingress or service.ingress_extra:
         return reasons.Refusal(reasons.Reason.NO_ADDRESS, "the Service has no load balancer address")
-    pool = pools.containing(seen.config.pools.values(), service.ingress)
+    pool = _pool_of(service, seen)
     if pool is None:
         texts = ", ".join(map(str, service.ingress))
         return reasons.Refusal(reasons.Reason.ADDRESS_NOT_ALLOWED, f"no IPAddressPool holds {texts}")
@@ -46,7 +47,7 @@ def elect(service: services.Service, serving: frozenset[str], seen: view.View) -
     if not ours:
         return reasons.Refusal(
             reasons.Reason.NO_ADVERTISEMENT,
-            f"no L2Advertisement covers pool {pool.name} and this Service; create one, or list the pool in spec.ipAddressPools of one",
+            f"no L2Advertisement covers pool {pool} and this Service; create one, or list the pool in spec.ipAddressPools of one",
         )
     if any(ad.service_selectors for ad in ours) and any(key in service.annotations for key in SHARE_ANNOTATIONS):
         # Two sharers that match different advertisements could elect different nodes for one address.
@@ -63,7 +64,16 @@ def elect(service: services.Service, serving: frozenset[str], seen: view.View) -
     return Ranking(tuple(able[name] for name in order))
 
 
-def _why_nobody(service: services.Service, serving: frozenset[str], seen: view.View, pool: pools.Pool) -> str:
+def _pool_of(service: services.Service, seen: view.View) -> str | None:
+    """The name of the pool that gave the addresses. One that cannot be read now, but did give them, still counts."""
+    pool = pools.containing(seen.config.pools.values(), service.ingress)
+    if pool is not None:
+        return pool.name
+    said = service.annotations.get(ALLOCATED_FROM, "")
+    return said if said in seen.config.left_out else None
+
+
+def _why_nobody(service: services.Service, serving: frozenset[str], seen: view.View, pool: str) -> str:
     """Each node's first obstacle, the same ones counted together: `2 nodes: ...` reads better than a hundred lines."""
     ours = eligibility.advertisements_of(service, pool, seen.config.l2)
     local = service.traffic_policy is services.TrafficPolicy.LOCAL

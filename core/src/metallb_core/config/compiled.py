@@ -64,11 +64,17 @@ def compile(found: Resources, previous: Config = EMPTY) -> Config:  # noqa: A001
         "IPAddressPool", found.pools, previous.good_pools, lambda wire: pool_rules.compile_one(wire, known), wrong
     )
     good, compiled = _without_overlaps(found.pools, good, compiled, previous, known, wrong)
+    unread = [
+        domain_pools.Pool(name=wire.metadata.name, intervals=(), labels=wire.metadata.labels or {})
+        for wire in found.pools
+        if wire.metadata.name not in compiled
+    ]
     good_l2, compiled_l2 = _each(
         "L2Advertisement",
         found.l2_advertisements,
         previous.good_l2,
-        lambda wire: l2advertisements.compile_one(wire, compiled.values()),
+        # A pool that is left out can still be advertised: speakers go on announcing what it gave.
+        lambda wire: l2advertisements.compile_one(wire, [*compiled.values(), *unread]),
         wrong,
     )
     return Config(

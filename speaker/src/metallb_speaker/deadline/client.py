@@ -117,6 +117,7 @@ class Client:
         name: str,
         *,
         bind_address: str,
+        advertise_address: str = "",
         port: int = 7946,
         profile: str = "fast",
         override: str = "",
@@ -126,6 +127,7 @@ class Client:
         self._membership = messages.StartMembership(
             name=name,
             bind_address=bind_address,
+            advertise_address=advertise_address,
             port=port,
             profile=profile,
             override=override,

@@ -57,6 +57,7 @@ class Host:
         self._keys: tuple[bytes, ...] | None = None
         self._joined: tuple[str, ...] = ()
         self._metadata = b""
+        self._complaint = ""
         self._member: Member | None = None
         self._running: messages.StartMembership | None = None
         self._complaint = ""
@@ -185,9 +186,16 @@ class Host:
         try:
             joined = await member.join(addresses)
         except Exception as error:
-            self._on_warning(f"cannot join: {error}")
+            self._complain_of_joining(f"cannot join: {error}")
             return
         if joined < len(addresses):
-            self._on_warning(
-                f"joined {joined} of {len(addresses)} members: {'; '.join(member.join_errors) or 'no error is known'}"
-            )
+            why = "; ".join(sorted(member.join_errors)) or "no error is known"
+            self._complain_of_joining(f"joined {joined} of {len(addresses)} members: {why}")
+        else:
+            self._complaint = ""
+
+    def _complain_of_joining(self, text: str) -> None:
+        """Joining is repeated every few seconds while somebody is missing; the same trouble is told once."""
+        if text != self._complaint:
+            self._complaint = text
+            self._on_warning(text)

@@ -48,10 +48,14 @@ class Withdraw(_Message, frozen=True):
 
 
 class StartMembership(_Message, frozen=True):
-    """Run a member. `override` is the text of a JSON file of settings or empty; the first of `keys` encrypts, none means plain text."""
+    """Run a member; `advertise_address` is where others reach it, empty for the bound address.
+
+    `override` is the text of a JSON file of settings or empty; the first of `keys` encrypts, none means plain text.
+    """
 
     name: str
     bind_address: str
+    advertise_address: str
     port: int
     profile: str
     override: str

@@ -40,6 +40,7 @@ def open_member(wanted: messages.StartMembership, on_change: hosting.OnChange) -
     config = transport.Config(
         name=wanted.name,
         bind_address=wanted.bind_address,
+        advertise_address=wanted.advertise_address,
         bind_port=wanted.port,
         timings=timings,
         keys=wanted.keys,
