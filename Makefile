@@ -64,7 +64,7 @@ imports: venv ## the arrows between packages (import-linter)
 
 .PHONY: unit
 unit: venv ## unit, property and golden tests
-	@$(PYTEST) -m "not netns and not apiserver and not lab and not slow"
+	@$(PYTEST) -n 2 -m "not netns and not apiserver and not lab and not slow"
 
 .PHONY: generated
 generated: venv ## generated files are as their sources say

@@ -31,7 +31,7 @@ TIERS = (
     Tier(name="set-up", commands=(("make", "--no-print-directory", "packages", "tools"),), needs_root=True),
     Tier(name="chart", commands=(("make", "--no-print-directory", "chart"),)),
     Tier(name="generated", commands=(("make", "--no-print-directory", "generated"),)),
-    Tier(name="unit", commands=((*PYTEST, "-m", FAST),)),
+    Tier(name="unit", commands=((*PYTEST, "-n", "2", "-m", FAST),)),
     Tier(name="model and fuzz", commands=((*PYTEST, "-m", "slow and not netns and not apiserver and not lab"),)),
     Tier(name="packets", commands=((*PYTEST, "-m", "netns and not lab"),), needs_root=True),
     Tier(name="api server", commands=((*PYTEST, "-m", "apiserver and not lab"),), needs_root=True),
