@@ -46,9 +46,11 @@ class Events:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.messages: list[str] = []
 
-    def emit(self, _regarding: object, _type: str, reason: str, _message: str) -> None:
+    def emit(self, _regarding: object, _type: str, reason: str, message: str) -> None:
         self.told.append(reason)
+        self.messages.append(message)
 
 
 class Bench:
@@ -143,6 +145,17 @@ async def test_a_conflict_is_not_told_as_an_assignment(bench: Bench) -> None:
     bench.api.script = [CONFLICT]
     await bench.reconciler.reconcile(web)
     assert bench.events.told == []
+
+
+async def test_a_service_that_asks_for_a_bad_pool_is_told_that_it_is_bad(bench: Bench) -> None:
+    web = bench.show(dataclasses.replace(builders.service("web", asks_pool="broken"), resource_version="1"))
+    broken = builders.pool_object("broken", "198.51.100.0/33")
+    bench.reconciler.begin(compiled.compile(compiled.Resources(pools=(broken,))))
+    await bench.reconciler.reconcile(web)
+    assert bench.api.written == []
+    assert bench.events.messages[-1].endswith(
+        "the requested IPAddressPool 'broken' is invalid; the Events on it say what to mend [C501 InvalidObject]"
+    )
 
 
 async def test_a_pool_that_cannot_be_read_after_a_restart_costs_no_address(bench: Bench) -> None:

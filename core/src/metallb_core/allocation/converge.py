@@ -87,7 +87,7 @@ def converge(
     kept, cause = _keepable(service, book, held, wanted, asked.pool)
     if kept and _is_wanted(kept, asked, book):
         return _completed(service, search, kept, book, families, cause)
-    found = search.run()
+    found = search.run() if asked.pool not in left_out else _unreadable(asked.pool)
     if isinstance(found, choice.Found):
         return _plan(service, found.addresses, found.pool, cause=cause)
     if kept:
@@ -107,6 +107,15 @@ def converge(
         "Warning", "AllocationFailed", f"Failed to allocate IP for {str(service.key)!r}: {found.refusal}"
     )
     return _plan(service, (), None, refusal=found.refusal, waits=found.pools, events=(event,), cause=cause)
+
+
+def _unreadable(pool: str) -> choice.Refused:
+    """The pool asked for exists, but nothing can be had from it; it is not "unknown"."""
+    return choice.refuse(
+        reasons.Reason.INVALID_OBJECT,
+        f"the requested IPAddressPool {pool!r} is invalid; the Events on it say what to mend",
+        {pool},
+    )
 
 
 def _keepable(
