@@ -6,11 +6,11 @@ Annotations are read under `metallb.io/`, and under the older `metallb.universe.
 import dataclasses
 
 from metallb_core.domain import addresses as ip  # a request has a field called addresses
-from metallb_core.domain import reasons, services
+from metallb_core.domain import annotations, reasons, services
 
-PREFIX, LEGACY_PREFIX = "metallb.io/", "metallb.universe.tf/"
-ADDRESSES, POOL, SHARE = "loadBalancerIPs", "address-pool", "allow-shared-ip"
-ALLOCATED_FROM = "metallb.io/ip-allocated-from-pool"
+PREFIX, LEGACY_PREFIX = annotations.PREFIX, annotations.LEGACY_PREFIX
+ADDRESSES, POOL, SHARE = annotations.ADDRESSES, annotations.POOL, annotations.SHARE
+ALLOCATED_FROM = annotations.ALLOCATED_FROM
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

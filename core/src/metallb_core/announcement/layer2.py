@@ -7,10 +7,9 @@ that share an address land on one node.
 import dataclasses
 
 from metallb_core.announcement import election, eligibility, view
-from metallb_core.domain import addresses, pools, reasons, services
+from metallb_core.domain import addresses, annotations, pools, reasons, services
 
-ALLOCATED_FROM = "metallb.io/ip-allocated-from-pool"
-SHARE_ANNOTATIONS = ("metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip")
+SHARE_ANNOTATIONS = tuple(prefix + annotations.SHARE for prefix in annotations.PREFIXES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def _pool_of(service: services.Service, seen: view.View) -> str | None:
     pool = pools.containing(seen.config.pools.values(), service.ingress)
     if pool is not None:
         return pool.name
-    said = service.annotations.get(ALLOCATED_FROM, "")
+    said = service.annotations.get(annotations.ALLOCATED_FROM, "")
     return said if said in seen.config.left_out else None
 
 

@@ -9,9 +9,8 @@ from collections.abc import Iterable
 import msgspec
 
 from metallb_core.api import meta
-from metallb_core.domain import addresses, endpoints, namespaces, nodes, services
+from metallb_core.domain import addresses, annotations, endpoints, namespaces, nodes, services
 
-ANNOTATION_PREFIXES = ("metallb.io/", "metallb.universe.tf/")
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 
@@ -122,7 +121,7 @@ def service(wire: Service) -> services.Service:
         ports=tuple(services.Port(port.protocol, port.port) for port in spec.ports or ()),
         labels=metadata.labels or {},
         annotations={
-            key: value for key, value in (metadata.annotations or {}).items() if key.startswith(ANNOTATION_PREFIXES)
+            key: value for key, value in (metadata.annotations or {}).items() if key.startswith(annotations.PREFIXES)
         },
         ingress=readable,
         ingress_extra=len(readable) != len(ingress),
