@@ -31,6 +31,7 @@ async def run(values: settings.Values) -> int:
     options = tls.Options.parse(values[flags.TLS_MIN_VERSION], values[flags.TLS_CIPHERS], values[flags.TLS_CURVES])
     registry = metrics.Registry()
     shared = instruments.Instruments(registry)
+    LOG.debug("settings", **values.as_fields())
     LOG.info("starting", version=version.__version__, identity=identity, namespace=namespace)
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(

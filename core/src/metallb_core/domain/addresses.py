@@ -34,15 +34,6 @@ class Family(enum.IntEnum):
         """`IPv4` or `IPv6`, as `spec.ipFamilies` spells it."""
         return "IPv4" if self is Family.IPV4 else "IPv6"
 
-    @classmethod
-    def from_kubernetes(cls, name: str) -> Self:
-        """The family that `spec.ipFamilies` calls `name`. Raises AddressError."""
-        if name == "IPv4":
-            return cls(4)
-        if name == "IPv6":
-            return cls(6)
-        raise AddressError(f"{name!r} is not an IP family; expected IPv4 or IPv6")
-
 
 class Address(NamedTuple):
     """One IP address. Orders by family, then by value."""
