@@ -1,9 +1,7 @@
 """The program: read the settings, open what it needs, run a controller until asked to stop."""
 
 import asyncio
-import contextlib
 import os
-import pathlib
 import random
 import socket
 import sys
@@ -11,9 +9,9 @@ import sys
 from metallb_controller import controller, flags
 from metallb_core import version
 from metallb_core.kube import client as clients
-from metallb_core.kube import connection, events, instruments, reviews
+from metallb_core.kube import connection, events, instruments, serving
 from metallb_core.runtime import clock as clocks
-from metallb_core.runtime import health, log, metrics, settings, supervise, tls
+from metallb_core.runtime import log, metrics, settings, tls
 
 LOG = log.get("controller")
 COMPONENT = "metallb-controller"
@@ -33,15 +31,12 @@ async def run(values: settings.Values) -> int:
     shared = instruments.Instruments(registry)
     LOG.debug("settings", **values.as_fields())
     LOG.info("starting", version=version.__version__, identity=identity, namespace=namespace)
-    async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(
-            clients.Client(
-                place,
-                user_agent=f"{COMPONENT}/{version.__version__}",
-                on_request=shared.request,
-                pool=values[flags.WORKERS] + SPARE_CONNECTIONS,
-            )
-        )
+    async with clients.Client(
+        place,
+        user_agent=f"{COMPONENT}/{version.__version__}",
+        on_request=shared.request,
+        pool=values[flags.WORKERS] + SPARE_CONNECTIONS,
+    ) as client:
         one = controller.Controller(
             controller.Settings(
                 namespace=namespace,
@@ -58,22 +53,17 @@ async def run(values: settings.Values) -> int:
             shared_metrics=shared,
             collectors=registry.collectors,
         )
-        await stack.enter_async_context(health.serve(one.failing, port=values[flags.HEALTH_PORT]))
-        path = values[flags.METRICS_CERTIFICATES]
-        certificates = await stack.enter_async_context(
-            metrics.serve(
-                registry,
-                port=values[flags.PORT],
-                gatekeeper=reviews.Reviewer(client, clock),
-                options=options,
-                certificates=pathlib.Path(path) if path else None,
-                clock=clock,
-            )
+        return await serving.run(
+            one,
+            client=client,
+            clock=clock,
+            registry=registry,
+            health_port=values[flags.HEALTH_PORT],
+            metrics_port=values[flags.PORT],
+            certificate_folder=values[flags.METRICS_CERTIFICATES],
+            options=options,
+            stop_seconds=STOP_SECONDS,
         )
-        parts = one.parts()
-        if certificates is not None:
-            parts.insert(0, supervise.Part(name="certificates", run=lambda: certificates.keep_current(clock)))
-        return await supervise.supervise(parts, clock=clock, stop_seconds=STOP_SECONDS)
 
 
 def main() -> int:

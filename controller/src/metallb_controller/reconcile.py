@@ -22,13 +22,6 @@ from metallb_core.runtime import clock, log
 LOG = log.get("allocation")
 
 
-def reference(service: services.Service) -> events.ObjectRef:
-    """The Service as an Event names it."""
-    return events.ObjectRef(
-        api_version="v1", kind="Service", namespace=service.key.namespace, name=service.key.name, uid=service.uid
-    )
-
-
 def patch(service: services.Service, plan: converge.Plan) -> dict[str, object]:
     """The status patch that makes `plan` true: addresses and annotation together, on the version that was decided on."""
     ingress = [{"ip": str(address)} for address in plan.addresses]
@@ -194,7 +187,7 @@ class Reconciler:
         now = frozenset(plan.events)
         for event in plan.events:
             if event not in told or plan.write:
-                self._recorder.emit(reference(service), event.type, event.reason, event.message)
+                self._recorder.emit(events.service_reference(service), event.type, event.reason, event.message)
         if now:
             self._told[service.key] = now
         else:

@@ -4,23 +4,17 @@ Nodes see a changed Secret at different times, up to a minute or two apart. So a
 stops being accepted last; each phase is longer than the Secret needs to reach every node.
 """
 
-import hashlib
 import pathlib
 
+from metallb_speaker.membership import encryption
+
 PHASE_SECONDS = 180.0
-KEY_BYTES = 32
-_PAD = hashlib.sha256(b"").digest()
-
-
-def derive(secret: bytes) -> bytes:
-    """The key that MetalLB derives from a secret: the first 32 bytes of the secret followed by the SHA-256 of nothing."""
-    return (secret + _PAD)[:KEY_BYTES]
 
 
 def read(folder: pathlib.Path) -> bytes | None:
     """The key in `folder`/secretkey; None for an empty file, which means plain text. Raises OSError."""
     secret = (folder / "secretkey").read_bytes()
-    return derive(secret) if secret else None
+    return encryption.derive_key(secret) if secret else None
 
 
 class Rotation:

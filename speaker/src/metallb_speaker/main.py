@@ -1,7 +1,6 @@
 """The program: read the settings, open what it needs, run a speaker until asked to stop."""
 
 import asyncio
-import contextlib
 import os
 import pathlib
 import sys
@@ -9,9 +8,9 @@ import sys
 from metallb_core import version
 from metallb_core.api import meta
 from metallb_core.kube import client as clients
-from metallb_core.kube import connection, errors, events, instruments, resources, reviews
+from metallb_core.kube import connection, errors, events, instruments, resources, serving
 from metallb_core.runtime import clock as clocks
-from metallb_core.runtime import health, log, metrics, settings, supervise, tls
+from metallb_core.runtime import log, metrics, settings, tls
 from metallb_speaker import flags, gauges, speaker
 from metallb_speaker.layer2 import exclusions
 
@@ -71,10 +70,9 @@ async def run(values: settings.Values) -> int:
     shared = instruments.Instruments(registry)
     LOG.debug("settings", **values.as_fields())
     LOG.info("starting", version=version.__version__, node=chosen.node, namespace=namespace)
-    async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(
-            clients.Client(place, user_agent=f"{COMPONENT}/{version.__version__}", on_request=shared.request)
-        )
+    async with clients.Client(
+        place, user_agent=f"{COMPONENT}/{version.__version__}", on_request=shared.request
+    ) as client:
         recorder = events.EventRecorder(client, COMPONENT, chosen.node, clock)
         one = speaker.Speaker(
             chosen,
@@ -85,22 +83,18 @@ async def run(values: settings.Values) -> int:
             recorder=recorder,
             owner=await owner_of(client, namespace, values[flags.POD_NAME]),
         )
-        await stack.enter_async_context(health.serve(one.failing, port=values[flags.HEALTH_PORT], address="127.0.0.1"))
-        path = values[flags.METRICS_CERTIFICATES]
-        certificates = await stack.enter_async_context(
-            metrics.serve(
-                registry,
-                port=values[flags.PORT],
-                gatekeeper=reviews.Reviewer(client, clock),
-                options=options,
-                certificates=pathlib.Path(path) if path else None,
-                clock=clock,
-            )
+        return await serving.run(
+            one,
+            client=client,
+            clock=clock,
+            registry=registry,
+            health_port=values[flags.HEALTH_PORT],
+            health_address="127.0.0.1",
+            metrics_port=values[flags.PORT],
+            certificate_folder=values[flags.METRICS_CERTIFICATES],
+            options=options,
+            stop_seconds=STOP_SECONDS,
         )
-        parts = one.parts()
-        if certificates is not None:
-            parts.insert(0, supervise.Part(name="certificates", run=lambda: certificates.keep_current(clock)))
-        return await supervise.supervise(parts, clock=clock, stop_seconds=STOP_SECONDS)
 
 
 def main() -> int:

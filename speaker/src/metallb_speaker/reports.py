@@ -16,13 +16,6 @@ STANDING_SECONDS = 5.0
 WRITERS = 4
 
 
-def reference(service: services.Service) -> events.ObjectRef:
-    """The Service as an Event names it."""
-    return events.ObjectRef(
-        api_version="v1", kind="Service", namespace=service.key.namespace, name=service.key.name, uid=service.uid
-    )
-
-
 class Reports:
     """See the module. `refusal(key)` gives the Service and why it is not announced from here, if this node is the one to tell."""
 
@@ -62,7 +55,7 @@ class Reports:
             self._metrics.owner_changes.inc()
             if outcome.announcement is not None and outcome.service is not None:
                 self._recorder.emit(
-                    reference(outcome.service),
+                    events.service_reference(outcome.service),
                     "Normal",
                     "nodeAssigned",
                     f'announcing from node "{self._node}" with protocol "layer2"',
@@ -81,4 +74,4 @@ class Reports:
         if self._told.get(key) == refusal:
             return
         self._told[key] = refusal
-        self._recorder.emit(reference(service), "Warning", "announceFailed", str(refusal))
+        self._recorder.emit(events.service_reference(service), "Warning", "announceFailed", str(refusal))

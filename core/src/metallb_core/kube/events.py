@@ -14,6 +14,7 @@ from typing import Final
 
 from metallb_core.api import events as wire
 from metallb_core.api import meta
+from metallb_core.domain import services
 from metallb_core.kube import client as clients
 from metallb_core.kube import errors, resources
 from metallb_core.runtime import clock, log
@@ -55,6 +56,13 @@ class _Occurrence:
     reason: str
     message: str
     at: datetime.datetime
+
+
+def service_reference(service: services.Service) -> ObjectRef:
+    """A Service as an Event names it."""
+    return ObjectRef(
+        api_version="v1", kind="Service", namespace=service.key.namespace, name=service.key.name, uid=service.uid
+    )
 
 
 class EventRecorder:

@@ -79,11 +79,16 @@ def _unpad(plain: bytes) -> bytes:
     return plain[:-padding]
 
 
+def derive_key(secret: bytes) -> bytes:
+    """The key MetalLB derives from its secret: the first 32 bytes of it followed by the SHA-256 of nothing."""
+    return (secret + hashlib.sha256(b"").digest())[:32]
+
+
 def key_from_secret(secret: str) -> bytes | None:
-    """The key MetalLB derives from its secret: the first 32 bytes of the text followed by the SHA-256 of nothing.
+    """The key derived from a secret's text.
 
     The text is taken as it is, a trailing newline included. An empty secret is None: plaintext.
     """
     if not secret:
         return None
-    return (secret.encode() + hashlib.sha256(b"").digest())[:32]
+    return derive_key(secret.encode())
