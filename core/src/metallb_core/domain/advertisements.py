@@ -6,7 +6,7 @@ selectors, since nodes come and go much more often than configuration does.
 
 import dataclasses
 
-from metallb_core.domain import selectors
+from metallb_core.domain import addresses, communities, selectors
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,3 +39,35 @@ class L2Advertisement:
     def covers_service(self, labels: selectors.Labels) -> bool:
         """Whether a Service with `labels` is announced under this advertisement."""
         return not self.service_selectors or selectors.any_matches(self.service_selectors, labels)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BGPAdvertisement:
+    """One BGPAdvertisement.
+
+    `pools`: names of the pools it covers. `aggregation_length`, `aggregation_length_v6`: bits of the prefix that is advertised for an address.
+    `local_pref` is None where unset. `communities`: aliases are resolved. `peers`: names, empty for all.
+    `node_selectors` and `service_selectors`: alternatives, empty means every node, every Service.
+    """
+
+    name: str
+    pools: frozenset[str]
+    aggregation_length: int = 32
+    aggregation_length_v6: int = 128
+    local_pref: int | None = None
+    communities: frozenset[communities.Community] = frozenset()
+    peers: frozenset[str] = frozenset()
+    node_selectors: tuple[selectors.Selector, ...] = ()
+    service_selectors: tuple[selectors.Selector, ...] = ()
+
+    def covers_node(self, labels: selectors.Labels) -> bool:
+        """Whether a node with `labels` advertises under this advertisement."""
+        return not self.node_selectors or selectors.any_matches(self.node_selectors, labels)
+
+    def covers_service(self, labels: selectors.Labels) -> bool:
+        """Whether a Service with `labels` is advertised under this advertisement."""
+        return not self.service_selectors or selectors.any_matches(self.service_selectors, labels)
+
+    def length(self, family: addresses.Family) -> int:
+        """The aggregation length for a family."""
+        return self.aggregation_length if family is addresses.Family.IPV4 else self.aggregation_length_v6
