@@ -1,14 +1,18 @@
 """The client's manners: what it repeats, how long it waits, what it tells."""
 
+import asyncio
+import datetime
+import os
 import pathlib
 import random
+import ssl
 from collections.abc import AsyncIterator
 
 import pytest
 
 from metallb_core.kube import client as clients
 from metallb_core.kube import connection, errors, resources
-from metallb_core.runtime import clock
+from metallb_core.runtime import clock, selfsigned
 from metallb_core.testing import fake_apiserver
 
 SERVICE = {"metadata": {"name": "a", "namespace": "default"}, "spec": {"type": "LoadBalancer"}}
@@ -204,3 +208,40 @@ async def test_an_object_without_its_namespace_is_our_mistake(client: clients.Cl
         await client.get(resources.SERVICES, "a")
     with pytest.raises(ValueError, match="not namespaced"):
         await client.get(resources.NODES, "a", "default")
+
+
+async def test_nothing_stays_open_behind_a_client_whose_server_never_says_goodbye(tmp_path: pathlib.Path) -> None:
+    """Half an answer over TLS, then silence: a graceful end of TLS would wait half a minute for the server's part of it."""
+    path = tmp_path / "both.pem"
+    path.write_bytes(selfsigned.make(("localhost",), datetime.datetime.now(datetime.UTC)))
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(path)
+    connected: list[asyncio.StreamWriter] = []
+
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.append(writer)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{")
+        await writer.drain()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def trusting() -> ssl.SSLContext:
+        made = ssl.create_default_context()
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+        return made
+
+    server = await asyncio.start_server(half, "127.0.0.1", 0, ssl=served)
+    port = server.sockets[0].getsockname()[1]
+    place = connection.Connection(
+        server=f"https://127.0.0.1:{port}", ssl_context=trusting, credentials=connection.NoToken()
+    )
+    before = set(os.listdir("/proc/self/fd"))
+    async with clients.Client(place, user_agent="metallb-test/0", timeout=0.2) as client:
+        with pytest.raises(errors.Unreachable):
+            await client.merge_patch(resources.SERVICES, "a", "default", {})
+    # One is left: the server's own end.
+    assert len(set(os.listdir("/proc/self/fd")) - before) == 1
+    connected[0].transport.abort()
+    server.close()
+    await server.wait_closed()

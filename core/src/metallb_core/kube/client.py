@@ -7,9 +7,12 @@
   is due every minute or two, so no byte for `SILENCE` means that nobody is at the other end.
 """
 
+import asyncio
+import contextlib
 import random as _random
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
@@ -31,7 +34,10 @@ LONGEST_LINE: Final = 16 * 2**20
 ATTEMPTS: Final = 5
 RETRY: Final = backoff.Policy(first=0.1, limit=5.0)
 LONGEST_RETRY_AFTER: Final = 10.0
+# Turns of the event loop that a connection needs to end after its socket was shut down: three; the rest is margin.
+CLOSING_TURNS: Final = 20
 MERGE: Final = "application/merge-patch+json"
+STRATEGIC: Final = "application/strategic-merge-patch+json"
 APPLY: Final = "application/apply-patch+yaml"
 _READ_BUFFER: Final = 2**21
 
@@ -60,13 +66,14 @@ class Client:
         self._clock = clock if clock is not None else _system_clock()
         self._random: backoff.Random = random if random is not None else _random.Random()
         self._session: aiohttp.ClientSession | None = None
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
         context = self.connection.ssl_context()
         connector = aiohttp.TCPConnector(
             limit=self._pool,
             ssl=context if context is not None else True,
-            socket_factory=_socket,
+            socket_factory=self._socket,
             # Well below the server's own idle limit, so that we never write into a connection it is closing.
             keepalive_timeout=60,
         )
@@ -84,6 +91,23 @@ class Client:
         if self._session is not None:
             await self._session.close()
             self._session = None
+            await self._wait_closed()
+
+    async def _wait_closed(self) -> None:
+        """End what is left of connections that were given up earlier: TLS says goodbye and waits half a minute for the answer."""
+        for _ in range(CLOSING_TURNS):
+            left = [each for each in self._sockets if each.fileno() != -1]
+            if not left:
+                return
+            for each in left:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+            await asyncio.sleep(0)
+
+    def _socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
+        made = _socket(info)
+        self._sockets.add(made)
+        return made
 
     @overload
     async def get(self, resource: resources.Resource[W, Any, Any], name: str, namespace: str | None = None) -> W: ...
@@ -157,6 +181,22 @@ class Client:
         """
         path = resource.path(namespace, name, subresource)
         answer = await self._request("patch", resource, path, body=codec.encode(body), content=MERGE)
+        return codec.decode(resource.wire, answer)
+
+    async def strategic_patch(
+        self,
+        resource: resources.Resource[W, Any, Any],
+        name: str,
+        namespace: str | None,
+        body: msgspec.Struct | Mapping[str, Any],
+        *,
+        subresource: str | None = None,
+    ) -> W:
+        """As `merge_patch`, for kinds of Kubernetes itself: a list whose items have a key (conditions: their type) is merged item by item, so
+        that those of other writers stay; an item with `$patch: delete` goes. Custom resources know no such patch.
+        """
+        path = resource.path(namespace, name, subresource)
+        answer = await self._request("patch", resource, path, body=codec.encode(body), content=STRATEGIC)
         return codec.decode(resource.wire, answer)
 
     async def apply(
