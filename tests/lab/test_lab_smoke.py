@@ -128,7 +128,11 @@ def test_cluster_address_answers_inside_a_pod(lab: cluster.Cluster, family: int)
     nodes: set[str] = set()
 
     def ask() -> bool:
-        said = lab.kubectl("exec", "deployment/web", "--", "python3", "-c", program).split()
+        try:
+            said = lab.kubectl("exec", "deployment/web", "--", "python3", "-c", program).split()
+        except subprocess.CalledProcessError:
+            # A pod that is ready is not yet a pod that every node's kube-proxy knows.
+            return False
         nodes.add(said[1])
         return len(nodes) > 1
 
