@@ -7,8 +7,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-COMPONENTS := core controller speaker
-PACKAGES := core/src/metallb_core controller/src/metallb_controller speaker/src/metallb_speaker
+COMPONENTS := core controller speaker cli
+PACKAGES := core/src/metallb_core controller/src/metallb_controller speaker/src/metallb_speaker cli/src/metallb_cli
 HACK := hack/lab hack/images hack/generate hack/demo hack/bench hack/tiers hack/release hack/changelog hack/tools/build.py
 PYTEST := $(BIN)/pytest -q
 
@@ -40,7 +40,7 @@ tools: ## build or find the pinned Go programs: Kubernetes, etcd, helm and its t
 
 .PHONY: lock
 lock: ## pin the Python dependencies anew, with hashes
-	@for f in controller speaker dev; do (cd requirements && uv pip compile --quiet --python-version 3.11 --generate-hashes \
+	@for f in controller speaker cli dev; do (cd requirements && uv pip compile --quiet --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header $$f.in --output-file $$f.txt); done
 
 ##@ Check: no root, no cluster, under a minute
@@ -134,6 +134,10 @@ release-index: venv ## join the images of all architectures
 .PHONY: release-chart
 release-chart: venv ## package and push the chart
 	@$(BIN)/python -m release chart $(VERSION) --registry $(REGISTRY)
+
+.PHONY: release-dry-run
+release-dry-run: venv packages tools ## all of a release but the uploads, then an installation of it in a lab; VERSION=0.0.1
+	@$(BIN)/python -m release dry-run $(or $(VERSION),0.0.1) --registry $(or $(REGISTRY),registry.example.com/metallb)
 
 .PHONY: clean
 clean: ## remove what was built in this folder

@@ -1,9 +1,10 @@
-"""The steps of a release: `make release-version`, `release-images`, `release-index` and `release-chart` call this.
+"""The steps of a release: `make release-version`, `release-images`, `release-index`, `release-chart` and `release-dry-run` call this.
 
     python -m release version 0.1.0 --registry ghcr.io/OWNER     write the version and the registry into the tree
     python -m release images 0.1.0 --registry ghcr.io/OWNER      build and push this machine's images, by docker buildx
     python -m release index 0.1.0 --registry ghcr.io/OWNER       join the images of all architectures under one name
     python -m release chart 0.1.0 --registry ghcr.io/OWNER       package and push the chart
+    python -m release dry-run 0.1.0 --registry ghcr.io/OWNER     all of it for this machine without uploads, and use it in a lab
 
 Rules:
 - The version is the git tag's. It is written into the tree of the release only, never committed.
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from images import wheels
+from release import rehearsal, tree
 from tools import build as tools
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,28 +33,8 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?")
 
 
-class ReleaseError(Exception):
-    """The tree is not as a release expects it; the message says where."""
-
-
-def _replace(path: Path, pattern: str, by: str) -> None:
-    text, count = re.subn(pattern, by, path.read_text(), flags=re.MULTILINE)
-    if not count:
-        raise ReleaseError(f"{path} has nothing like {pattern}")
-    path.write_text(text)
-
-
 def _run(*command: str | Path) -> None:
     subprocess.run(command, cwd=ROOT, check=True)
-
-
-def set_version(root: Path, version: str, registry: str) -> None:
-    """Write version and registry into the sources of the wheels and of the chart. Raises ReleaseError."""
-    _replace(root / "core/src/metallb_core/version.py", r'^__version__ = ".*"$', f'__version__ = "{version}"')
-    chart = root / "charts/metallb"
-    _replace(chart / "Chart.yaml", r"^version: .*$", f"version: {version}")
-    _replace(chart / "Chart.yaml", r"^appVersion: .*$", f"appVersion: v{version}")
-    _replace(chart / "values.yaml", r"^( +repository: )quay\.io/metallb/", rf"\g<1>{registry}/")
 
 
 def push_images(version: str, registry: str) -> None:
@@ -85,7 +67,7 @@ def push_chart(version: str, registry: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m release", description="the steps of a release")
-    parser.add_argument("step", choices=("version", "images", "index", "chart"))
+    parser.add_argument("step", choices=("version", "images", "index", "chart", "dry-run"))
     parser.add_argument("version", help="with or without a v in front, as the git tag has it")
     parser.add_argument("--registry", required=True, help="where images and chart go, such as ghcr.io/owner")
     options = parser.parse_args(arguments)
@@ -94,11 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{options.version!r} is not a version; write it as 1.2.3")
     match options.step:
         case "version":
-            set_version(ROOT, version, registry)
+            tree.set_version(ROOT, version, registry)
         case "images":
             push_images(version, registry)
         case "index":
             push_index(version, registry)
+        case "dry-run":
+            rehearsal.rehearse(version, registry)
         case _:
             push_chart(version, registry)
     return 0

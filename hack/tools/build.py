@@ -11,7 +11,7 @@ Rules:
 - A program in `$KUBEBUILDER_ASSETS` is used instead of building only when it reports the pinned minor version.
 - Only the standard library is imported: this runs before any virtual environment exists.
 
-    build.py                                     everything
+    build.py                                     everything that tests need
     build.py etcd kubernetes/kube-apiserver      only these
     build.py --path etcd                         build if needed, then print the directories, one a line
     build.py --env                               the same as shell assignments (PATH, HELM_PLUGINS)
@@ -55,12 +55,16 @@ class Program:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A folder with a `go.mod`, the module that versions it, and the executables it yields by file name."""
+    """A folder with a `go.mod`, the module that versions it, and the executables it yields by file name.
+
+    `on_demand`: built only when it is named; no test needs it.
+    """
 
     name: str
     module: str | None
     programs: dict[str, Program]
     plugin_manifest: bool = False
+    on_demand: bool = False
 
     @property
     def folder(self) -> Path:
@@ -117,6 +121,12 @@ TOOLS: dict[str, Tool] = {
             name="memberlist",
             module="github.com/hashicorp/memberlist",
             programs={"memberlist": Program(package=".", cold_seconds=10)},
+        ),
+        Tool(
+            name="syft",
+            module="github.com/anchore/syft",
+            programs={"syft": Program(package="github.com/anchore/syft/cmd/syft", cold_seconds=240)},
+            on_demand=True,
         ),
         Tool(
             name="pause",
@@ -300,11 +310,11 @@ def resolve(names: Sequence[str]) -> list[tuple[Tool, list[str]]]:
 
 
 def ensure(*names: str) -> dict[str, Path]:
-    """Build what is missing of `names` (everything that has a go.mod when empty); program name -> executable.
+    """Build what is missing of `names` (everything but what is on demand, when empty); program name -> executable.
 
     Quiet when all of it exists. Raises BuildError.
     """
-    jobs = resolve(names or [name for name, tool in TOOLS.items() if exists(tool)])
+    jobs = resolve(names or [name for name, tool in TOOLS.items() if exists(tool) and not tool.on_demand])
     found: dict[str, Path] = {}
     seconds_left = sum(
         tool.programs[program].cold_seconds

@@ -7,6 +7,7 @@ import pytest
 
 from changelog import build as changelog
 from release import __main__ as release
+from release import tree as trees
 
 ROOT = pathlib.Path(__file__).parents[2]
 WRITTEN = (
@@ -25,7 +26,7 @@ def tree(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def test_the_version_goes_where_it_is_read(tree: pathlib.Path) -> None:
-    release.set_version(tree, "1.2.3", "registry.example.com/lb")
+    trees.set_version(tree, "1.2.3", "registry.example.com/lb")
     version, chart, values = ((tree / name).read_text() for name in WRITTEN)
     assert '__version__ = "1.2.3"\n' in version
     assert "\nversion: 1.2.3\nappVersion: v1.2.3\n" in chart
@@ -37,8 +38,8 @@ def test_the_version_goes_where_it_is_read(tree: pathlib.Path) -> None:
 
 def test_a_tree_without_a_version_is_named(tree: pathlib.Path) -> None:
     (tree / WRITTEN[1]).write_text("name: metallb\n")
-    with pytest.raises(release.ReleaseError, match=r"Chart\.yaml"):
-        release.set_version(tree, "1.2.3", "registry.example.com/lb")
+    with pytest.raises(trees.ReleaseError, match=r"Chart\.yaml"):
+        trees.set_version(tree, "1.2.3", "registry.example.com/lb")
 
 
 @pytest.mark.parametrize("version", ["1.2", "latest", "1.2.3.4", "1.2.3 4"])
