@@ -119,21 +119,31 @@ soak: venv ## the long property and fuzz runs: ten times those of `make test`
 
 ##@ Release: VERSION=1.2.3 REGISTRY=host/path
 
+RELEASE = $(BIN)/python -m release
+
 .PHONY: release-version
 release-version: venv ## write VERSION and REGISTRY into the tree
-	@$(BIN)/python -m release version $(VERSION) --registry $(REGISTRY)
+	@$(RELEASE) version $(VERSION) --registry $(REGISTRY)
 
 .PHONY: release-images
-release-images: venv ## build and push this machine's images
-	@$(BIN)/python -m release images $(VERSION) --registry $(REGISTRY)
+release-images: venv ## build and push the images of ARCHITECTURE (amd64, arm64, arm/v7; this machine's if unset)
+	@$(RELEASE) images $(VERSION) --registry $(REGISTRY) $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE))
 
 .PHONY: release-index
 release-index: venv ## join the images of all architectures
-	@$(BIN)/python -m release index $(VERSION) --registry $(REGISTRY)
+	@$(RELEASE) index $(VERSION) --registry $(REGISTRY)
+
+.PHONY: release-sign
+release-sign: venv ## list what the images hold and sign both (cosign)
+	@$(RELEASE) sign $(VERSION) --registry $(REGISTRY)
 
 .PHONY: release-chart
 release-chart: venv ## package and push the chart
-	@$(BIN)/python -m release chart $(VERSION) --registry $(REGISTRY)
+	@$(RELEASE) chart $(VERSION) --registry $(REGISTRY)
+
+.PHONY: release-pages
+release-pages: venv ## add the packaged chart to the index on gh-pages, served at URL
+	@$(RELEASE) pages $(VERSION) --registry $(REGISTRY) --url $(URL)
 
 .PHONY: release-dry-run
 release-dry-run: venv packages tools ## all of a release but the uploads, then an installation of it in a lab; VERSION=0.0.1

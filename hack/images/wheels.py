@@ -97,6 +97,41 @@ def ensure_dependencies(root: Path, image: str, python: str) -> bool:
     return True
 
 
+def compile_dependencies(root: Path, image: str, python: str, target_platform: str) -> None:
+    """Fill `build/wheels/<image>` for another architecture, in a container of it under emulation (docker with binfmt).
+
+    What has no wheel for it is compiled from the source whose hash the lock file has. The list inside the folder then names the hashes of the
+    wheels that came of it. Raises WheelError.
+    """
+    target = root / "build" / "wheels" / image
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    inside = f"build/wheels/{image}"
+    pin = target / "pip.txt"
+    pin.write_text(_pinned(root / "requirements" / "dev.txt", "pip"))
+    # The full image has the compiler and the headers that the slim one lacks.
+    docker = ["docker", "run", "--rm", f"--platform={target_platform}", f"--volume={root}:/src", "--workdir=/src"]
+    docker.append(f"docker.io/library/python:{python}")
+    wanted = ["pip", "--disable-pip-version-check", "--quiet", "wheel", "--require-hashes", f"--wheel-dir={inside}"]
+    for command in ([*wanted, f"--requirement=requirements/{image}.txt"], [*wanted, f"--requirement={inside}/pip.txt"]):
+        result = subprocess.run([*docker, *command], capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise WheelError(f"{target_platform}: {(result.stderr or result.stdout).strip()[-2000:]}")
+    pin.unlink()
+    next(target.glob("pip-*.whl")).rename(target / "pip.zip")
+    (target / "requirements.txt").write_text(hashes_of(target))
+
+
+def hashes_of(folder: Path) -> str:
+    """A list of requirements that names exactly the wheels in `folder`, with their hashes."""
+    lines = []
+    for wheel in sorted(folder.glob("*.whl")):
+        name, version = wheel.name.split("-")[:2]
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        lines.append(f"{name.replace('_', '-').lower()}=={version} --hash=sha256:{digest}\n")
+    return "".join(lines)
+
+
 def _pinned(lock: Path, package: str) -> str:
     """The lines of one package in a lock file: its version and its hashes."""
     lines = lock.read_text().splitlines()
