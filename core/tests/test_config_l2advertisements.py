@@ -7,14 +7,14 @@ from metallb_core.config import l2advertisements, problems
 from metallb_core.config import pools as pool_rules
 from metallb_core.testing import builders
 
-KNOWN = tuple(
-    pool_rules.compile_one(builders.pool_object(name, text, labelled=labels), ())
+KNOWN = {
+    name: pool_rules.compile_one(builders.pool_object(name, text, labelled=labels), ())
     for name, text, labels in (
         ("a", "10.0.0.0/24", "tier=gold"),
         ("b", "10.0.1.0/24", "tier=iron"),
         ("c", "10.0.2.0/24", ""),
     )
-)
+}
 select = builders.label_selector
 
 

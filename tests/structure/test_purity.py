@@ -16,13 +16,34 @@ PURE = (
     "core/src/metallb_core/config",
     "core/src/metallb_core/allocation",
     "core/src/metallb_core/announcement",
+    "controller/src/metallb_controller/admission/kinds.py",
+    "controller/src/metallb_controller/admission/review.py",
+    "controller/src/metallb_controller/conditions/allocated.py",
+    "controller/src/metallb_controller/conditions/announced.py",
     "speaker/src/metallb_speaker/packets",
     "speaker/src/metallb_speaker/membership",
+    "speaker/src/metallb_speaker/bfd",
+    "speaker/src/metallb_speaker/bgp/wire",
+    # Beside these modules the package has the shells that use them.
+    "speaker/src/metallb_speaker/bgp/collision.py",
+    "speaker/src/metallb_speaker/bgp/fsm.py",
+    "speaker/src/metallb_speaker/bgp/machine.py",
+    "speaker/src/metallb_speaker/bgp/native/discovery.py",
+    "speaker/src/metallb_speaker/bgp/negotiation.py",
+    "speaker/src/metallb_speaker/bgp/outputs.py",
+    "speaker/src/metallb_speaker/bgp/problems.py",
+    "speaker/src/metallb_speaker/bgp/rib_out.py",
+    "speaker/src/metallb_speaker/bgp/session.py",
+    "speaker/src/metallb_speaker/bgp/timers.py",
 )
 # Modules of PURE packages that are shells; each package has few, and they are named.
 SHELLS = {
     "speaker/src/metallb_speaker/membership/transport.py",
     "speaker/src/metallb_speaker/membership/aead.py",
+    "speaker/src/metallb_speaker/bfd/sockets.py",
+    "speaker/src/metallb_speaker/bfd/neighbours.py",
+    "speaker/src/metallb_speaker/bfd/mirror.py",
+    "speaker/src/metallb_speaker/bfd/service.py",
 }
 IMPURE_STANDARD = {
     "asyncio", "ctypes", "datetime", "http", "io", "logging", "multiprocessing", "os", "pathlib", "random", "secrets", "select",
@@ -35,8 +56,9 @@ LINES_AT_MOST = 600
 
 
 def modules_of(package: str) -> list[pathlib.Path]:
-    """The source files below a package."""
-    return sorted((ROOT / package).rglob("*.py"))
+    """The source files below a package; of a module, itself."""
+    path = ROOT / package
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
 def imported_names(source: str) -> set[str]:

@@ -34,7 +34,7 @@ def tests() -> str:
 def test_codes_and_labels_are_given_once() -> None:
     assert len({reason.code for reason in reasons.Reason}) == len(reasons.Reason)
     assert len({reason.label for reason in reasons.Reason}) == len(reasons.Reason)
-    assert all(re.fullmatch("[ANC][0-9]{3}", reason.code) for reason in reasons.Reason)
+    assert all(re.fullmatch("[ABNC][0-9]{3}", reason.code) for reason in reasons.Reason)
 
 
 @pytest.mark.parametrize("reason", ALL)

@@ -2,17 +2,14 @@
 
 Rules:
 - Plain dictionaries come out; YAML and files belong to the generator, the API server to the controller. Both use this one source.
-- CEL rules use only what Kubernetes 1.25 knows: an unknown function makes the whole definition fail to apply, and the functions for
-  addresses (`isIP`, `cidr`) are younger. So the rules match text, and compute only where IPv4 ranges are compared. The code of 1.25, 1.29
-  and 1.34 was asked: it accepts the definitions. Older API servers take them without the rules.
-- The API server refuses a definition whose rules could cost too much, so lists with rules are bounded. The bounds lie far above any pool
-  that was ever reported: 2,000 entries of at most 100 characters (the longest IPv6 range takes 93 with its blanks). The dearest rule
-  then stands at three quarters of what the API server allows, by its own estimate.
-- A rule refuses only what the configuration would refuse anyway. What slips through (an IPv6 range that runs backwards, overlaps) is
-  refused by `config`, which sees all pools at once.
-- Rules of one field exclude each other, so that one mistake gets one message.
+- The CEL rules are in `rules`.
+- The API server refuses a definition whose rules could cost too much, so lists with rules are bounded. The bounds lie far above any object
+  that was ever reported: 2,000 addresses of at most 100 characters in a pool (the longest IPv6 range takes 93 with its blanks), 1,000
+  communities. The dearest rule then stands at three quarters of what the API server allows, by its own estimate.
+- The two versions of BGPPeer are one JSON, so they are converted by changing `apiVersion`: no conversion webhook. v1beta1 has no defaults
+  of its own; those of v1beta2 are filled in when an object is stored.
 - Every definition carries `helm.sh/resource-policy: keep`: Helm deletes what a new release of a chart no longer lists, and with a
-  definition go all its objects. Definitions of the group that are not ours yet (`OTHER_NAMES`) deserve the same protection.
+  definition go all its objects. Definitions of the group that are not ours (`OTHER_NAMES`) deserve the same protection.
 """
 
 import dataclasses
@@ -21,22 +18,21 @@ from typing import Any
 
 import msgspec
 
-from metallb_core.api import structural, v1beta1
+from metallb_core.api import rules, structural, v1beta1, v1beta2
+from metallb_core.domain import bfd
 
 ADDRESSES_AT_MOST = 2_000
 ADDRESS_LENGTH_AT_MOST = 100
+COMMUNITIES_AT_MOST = 1_000
+COMMUNITY_LENGTH_AT_MOST = 253
+PEER_TEXT_AT_MOST = 100
+"""Addresses and durations of a peer, in characters."""
+UINT32_MOST = (1 << 32) - 1
 KEEP_ANNOTATION = ("helm.sh/resource-policy", "keep")
 FIELD_MANAGER = "metallb-crds"
 """The manager of the definitions in server-side apply."""
 
-OTHER_NAMES = (
-    "bfdprofiles.metallb.io",
-    "bgpadvertisements.metallb.io",
-    "bgppeers.metallb.io",
-    "communities.metallb.io",
-    "configurationstates.metallb.io",
-    "servicebgpstatuses.metallb.io",
-)
+OTHER_NAMES: tuple[str, ...] = ()
 """Definitions of the group that this version does not install, but that a cluster may have."""
 
 
@@ -76,61 +72,66 @@ class Kind:
         return f"{self.plural}.{v1beta1.GROUP}"
 
 
-_OCTET = r"(25[0-5]|(2[0-4]|1[0-9]|[1-9])?[0-9])"
-_IPV4 = rf"({_OCTET}\.){{3}}{_OCTET}"
-_GROUP = "[0-9a-f]{1,4}"
-_IPV6 = rf"(({_GROUP}:){{7}}{_GROUP}|({_GROUP}(:{_GROUP}){{0,6}})?::({_GROUP}(:{_GROUP}){{0,6}})?)"
-# Go reads zeros in front of a prefix length, so users' files may hold them.
-_LENGTH4 = "0*([12]?[0-9]|3[0-2])"
-_LENGTH6 = "0*([1-9]?[0-9]|1[01][0-9]|12[0-8])"
-
-
-def _matches(pattern: str) -> str:
-    """CEL that asks whether the text matches a regular expression (RE2)."""
-    return "self.matches('" + pattern.replace("\\", "\\\\") + "')"
-
-
-def _ipv4_number(end: int) -> str:
-    """CEL for one end of an IPv4 range, 0 or 1, as a number.
-
-    No comprehension and no call on what `split` returns: by the estimate of Kubernetes 1.25 either may be endlessly long.
-    """
-    first, second, third, fourth = (f"int(self.findAll('[0-9]+')[{4 * end + n}])" for n in range(4))
-    return f"(({first} * 256 + {second}) * 256 + {third}) * 256 + {fourth}"
-
-
-_V6_TEXT = r"[0-9a-f:\s]*:[0-9a-f:\s]*"
-# Every other rule asks for this form first, or text such as `foo` would collect a message from each of them.
-_FORM = _matches(r"(?i)^\s*[0-9a-f.:]+(/[0-9]+|\s*-\s*[0-9a-f.:]+)\s*$")
-_IS_IPV4 = _matches(rf"^\s*{_IPV4}(/{_LENGTH4}|\s*-\s*{_IPV4})\s*$")
-_STARTS_IPV6 = _matches(rf"(?i)^\s*{_IPV6}\s*[/-]")
-_ENDS_IPV6 = _matches(rf"(?i)(/{_LENGTH6}|-\s*{_IPV6})\s*$")
-# A dotted end may be an IPv4-mapped IPv6 address, which counts as IPv4.
-_MIXED = _matches(rf"(?i)^([0-9.\s]+-{_V6_TEXT}|{_V6_TEXT}-[0-9.\s]+)$")
-_IPV4_RANGE = _matches(r"^\s*(\d{1,3}\.){3}\d{1,3}\s*-\s*(\d{1,3}\.){3}\d{1,3}\s*$")
-
-_ADDRESS_RULES: tuple[tuple[str, str], ...] = (
-    (
-        _FORM,
-        "must be a prefix such as 192.0.2.0/24 or 2001:db8::/120, or a range such as 192.0.2.1-192.0.2.9; a single address is written"
-        " 192.0.2.1/32 or 2001:db8::1/128",
-    ),
-    (
-        f"!{_FORM} || self.contains(':') || {_IS_IPV4}",
-        "is not a valid IPv4 prefix or range: octets go from 0 to 255 without leading zeros, prefix lengths from 0 to 32",
-    ),
-    (
-        f"!{_FORM} || self.contains('.') || !self.contains(':') || {_STARTS_IPV6} && {_ENDS_IPV6}",
-        "is not a valid IPv6 prefix or range: an address has eight groups of hexadecimal digits or one ::, prefix lengths go from 0 to 128",
-    ),
-    (f"!{_MIXED}", "both ends of a range must be of one family, IPv4 or IPv6"),
-    (
-        f"!{_IPV4_RANGE} || {_ipv4_number(0)} <= {_ipv4_number(1)}",
-        "the first address of a range must not come after the last",
-    ),
-)
-_IMMUTABLE = {"x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "Value is immutable"}]}
+_IMMUTABLE = rules.schema(rules.IMMUTABLE)
 _COUNTER = {"format": "int64"}
+_NO_STATUS = {"type": "object", "description": "Nothing is reported here."}
+_ASN = {"format": "int64", "minimum": 0, "maximum": UINT32_MOST}
+
+
+def _peer_text(*checked: rules.Rule) -> dict[str, Any]:
+    return {"maxLength": PEER_TEXT_AT_MOST, **rules.schema(*checked)}
+
+
+_PEER_COLUMNS = (
+    Column(name="Address", path=".spec.peerAddress"),
+    Column(name="ASN", path=".spec.peerASN"),
+    Column(name="BFD Profile", path=".spec.bfdProfile"),
+    Column(name="Multi Hops", path=".spec.ebgpMultiHop"),
+)
+# What both versions of BGPPeer say of the fields that both have.
+_PEER: Mapping[str, Mapping[str, Any]] = {
+    "spec.myASN": _ASN | rules.schema(rules.LOCAL_ASN),
+    "spec.peerASN": _ASN,
+    "spec.peerAddress": _peer_text(rules.PEER_ADDRESS),
+    "spec.sourceAddress": _peer_text(rules.SOURCE_ADDRESS),
+    "spec.routerID": _peer_text(rules.ROUTER_ID),
+    "spec.holdTime": _peer_text(rules.DURATION, rules.HOLD_TIME),
+    "spec.keepaliveTime": _peer_text(rules.DURATION, rules.KEEPALIVE_TIME),
+    "status": _NO_STATUS,
+}
+# As for every metav1.Condition.
+_CONDITION: Mapping[str, Mapping[str, Any]] = {
+    "status.conditions": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    "status.conditions[]": {
+        "description": "One thing that is said of the configuration.",
+        "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+    },
+    "status.conditions[].type": {
+        "description": "What it is about.",
+        "maxLength": 316,
+        "pattern": r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$",
+    },
+    "status.conditions[].status": {"description": "Whether it is so.", "enum": ["True", "False", "Unknown"]},
+    "status.conditions[].observedGeneration": {
+        "description": "The generation of the object that it was said of.",
+        "format": "int64",
+        "minimum": 0,
+    },
+    "status.conditions[].lastTransitionTime": {"description": "Since when it is so.", "format": "date-time"},
+    "status.conditions[].reason": {
+        "description": "Why, in one word.",
+        "minLength": 1,
+        "maxLength": 1024,
+        "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+    },
+    "status.conditions[].message": {"description": "Why, for people.", "maxLength": 32768},
+}
+
+
+def _limits(name: str) -> dict[str, Any]:
+    least, most = bfd.LIMITS[name]
+    return {"format": "int32", "minimum": least, "maximum": most}
+
 
 KINDS: tuple[Kind, ...] = (
     Kind(
@@ -149,7 +150,7 @@ KINDS: tuple[Kind, ...] = (
                     "spec.addresses": {"minItems": 1, "maxItems": ADDRESSES_AT_MOST},
                     "spec.addresses[]": {
                         "maxLength": ADDRESS_LENGTH_AT_MOST,
-                        "x-kubernetes-validations": [{"rule": r, "message": m} for r, m in _ADDRESS_RULES],
+                        **rules.schema(*rules.POOL_ADDRESS),
                     },
                     "spec.autoAssign": {"default": True},
                     "spec.avoidBuggyIPs": {"default": False},
@@ -176,7 +177,7 @@ KINDS: tuple[Kind, ...] = (
                 ),
                 additions={
                     "spec.preferredNodeSelectors[].weight": {"format": "int32"},
-                    "status": {"type": "object", "description": "Nothing is reported here."},
+                    "status": _NO_STATUS,
                 },
             ),
         ),
@@ -199,6 +200,157 @@ KINDS: tuple[Kind, ...] = (
                     "status.serviceName": _IMMUTABLE,
                     "status.serviceNamespace": _IMMUTABLE,
                 },
+            ),
+        ),
+    ),
+    Kind(
+        name="BGPPeer",
+        plural="bgppeers",
+        versions=(
+            Version(
+                name="v1beta1",
+                struct=v1beta1.BGPPeer,
+                columns=_PEER_COLUMNS,
+                additions={
+                    **_PEER,
+                    "spec": rules.schema(rules.PEER_ASN, rules.MULTIHOP, rules.KEEPALIVE_WITHIN_HOLD),
+                    "spec.peerPort": {"minimum": 0, "maximum": 16384},
+                    "spec.nodeSelectors[].matchExpressions[].values": {"minItems": 1},
+                },
+                storage=False,
+                deprecation="v1beta1 is deprecated, please use v1beta2",
+            ),
+            Version(
+                name="v1beta2",
+                struct=v1beta2.BGPPeer,
+                columns=_PEER_COLUMNS,
+                additions={
+                    **_PEER,
+                    "spec": rules.schema(
+                        rules.PEER_OR_DYNAMIC_ASN,
+                        rules.PEER_AND_DYNAMIC_ASN,
+                        rules.MULTIHOP,
+                        rules.ADDRESS_OR_INTERFACE,
+                        rules.ADDRESS_AND_INTERFACE,
+                        rules.PASSWORD_AND_SECRET,
+                        rules.KEEPALIVE_WITHIN_HOLD,
+                    ),
+                    "spec.localASN": {"format": "int64", "minimum": 1, "maximum": UINT32_MOST},
+                    "spec.dynamicASN": {"enum": ["internal", "external"]},
+                    "spec.peerPort": {"minimum": 1, "maximum": 16384, "default": 179},
+                    "spec.connectTime": _peer_text(rules.DURATION, rules.CONNECT_TIME, rules.WHOLE_SECONDS),
+                    "spec.passwordSecret": {"x-kubernetes-map-type": "atomic"},
+                    "spec.enableGracefulRestart": rules.schema(rules.GRACEFUL_RESTART),
+                    "spec.disableMP": {"default": False},
+                    "spec.dualStackAddressFamily": {"default": False},
+                },
+            ),
+        ),
+    ),
+    Kind(
+        name="BGPAdvertisement",
+        plural="bgpadvertisements",
+        versions=(
+            Version(
+                name="v1beta1",
+                struct=v1beta1.BGPAdvertisement,
+                columns=(
+                    Column(name="IPAddressPools", path=".spec.ipAddressPools"),
+                    Column(name="IPAddressPool Selectors", path=".spec.ipAddressPoolSelectors"),
+                    Column(name="Peers", path=".spec.peers"),
+                    Column(name="Node Selectors", path=".spec.nodeSelectors", priority=10),
+                ),
+                additions={
+                    "spec": rules.schema(rules.SELECTORS_AND_AGGREGATION),
+                    "spec.aggregationLength": {"format": "int32", "minimum": 1, "maximum": 32, "default": 32},
+                    "spec.aggregationLengthV6": {"format": "int32", "minimum": 0, "maximum": 128, "default": 128},
+                    "spec.localPref": {"format": "int64", "minimum": 0, "maximum": UINT32_MOST},
+                    "spec.communities": {"maxItems": COMMUNITIES_AT_MOST},
+                    "spec.communities[]": {
+                        "maxLength": COMMUNITY_LENGTH_AT_MOST,
+                        **rules.schema(*rules.COMMUNITY_OR_ALIAS),
+                    },
+                    "status": _NO_STATUS,
+                },
+            ),
+        ),
+    ),
+    Kind(
+        name="BFDProfile",
+        plural="bfdprofiles",
+        versions=(
+            Version(
+                name="v1beta1",
+                struct=v1beta1.BFDProfile,
+                columns=(
+                    Column(name="Passive Mode", type="boolean", path=".spec.passiveMode"),
+                    Column(name="Transmit Interval", type="integer", path=".spec.transmitInterval"),
+                    Column(name="Receive Interval", type="integer", path=".spec.receiveInterval"),
+                    Column(name="Multiplier", type="integer", path=".spec.detectMultiplier"),
+                ),
+                additions={
+                    "spec.receiveInterval": _limits("receive_interval"),
+                    "spec.transmitInterval": _limits("transmit_interval"),
+                    "spec.detectMultiplier": _limits("detect_multiplier"),
+                    "spec.echoInterval": _limits("echo_interval"),
+                    "spec.minimumTtl": _limits("minimum_ttl"),
+                    "status": _NO_STATUS,
+                },
+            ),
+        ),
+    ),
+    Kind(
+        name="Community",
+        plural="communities",
+        versions=(
+            Version(
+                name="v1beta1",
+                struct=v1beta1.Community,
+                additions={
+                    "spec.communities": {"maxItems": COMMUNITIES_AT_MOST},
+                    "spec.communities[].value": {
+                        "maxLength": COMMUNITY_LENGTH_AT_MOST,
+                        **rules.schema(*rules.COMMUNITY),
+                    },
+                    "status": _NO_STATUS,
+                },
+            ),
+        ),
+    ),
+    Kind(
+        name="ServiceBGPStatus",
+        plural="servicebgpstatuses",
+        versions=(
+            Version(
+                name="v1beta1",
+                struct=v1beta1.ServiceBGPStatus,
+                columns=(
+                    Column(name="Node", path=".status.node"),
+                    Column(name="Service Name", path=".status.serviceName"),
+                    Column(name="Service Namespace", path=".status.serviceNamespace"),
+                ),
+                additions={
+                    "spec": {"type": "object", "description": "Nothing is asked for here."},
+                    "status.node": _IMMUTABLE,
+                    "status.serviceName": _IMMUTABLE,
+                    "status.serviceNamespace": _IMMUTABLE,
+                },
+            ),
+        ),
+    ),
+    Kind(
+        name="ConfigurationState",
+        plural="configurationstates",
+        versions=(
+            Version(
+                name="v1beta1",
+                struct=v1beta1.ConfigurationState,
+                columns=(
+                    Column(name="Result", path=".status.result"),
+                    Column(name="ErrorSummary", path=".status.errorSummary"),
+                    Column(name="Age", type="date", path=".metadata.creationTimestamp"),
+                ),
+                additions={"status.result": {"enum": ["Valid", "Invalid", "Unknown"]}, **_CONDITION},
             ),
         ),
     ),

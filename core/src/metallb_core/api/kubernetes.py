@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from metallb_core.api import meta
+from metallb_core.api import conditions, meta
 from metallb_core.domain import addresses, annotations, endpoints, namespaces, nodes, services
+from metallb_core.domain import conditions as domain_conditions
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
@@ -43,6 +44,7 @@ class LoadBalancerStatus(meta.Wire, frozen=True):
 
 class ServiceStatus(meta.Wire, frozen=True):
     load_balancer: LoadBalancerStatus = LoadBalancerStatus()
+    conditions: list[meta.Condition] | None = None
 
 
 class Service(meta.Wire, frozen=True):
@@ -60,8 +62,17 @@ class NodeStatus(meta.Wire, frozen=True):
     conditions: list[NodeCondition] | None = None
 
 
+class Taint(meta.Wire, frozen=True):
+    key: str
+
+
+class NodeSpec(meta.Wire, frozen=True):
+    taints: list[Taint] | None = None
+
+
 class Node(meta.Wire, frozen=True):
     metadata: meta.ObjectMeta
+    spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
 
@@ -99,8 +110,13 @@ def _families(names: Iterable[str]) -> tuple[addresses.Family, ...]:
     return tuple(known[name] for name in names if name in known)
 
 
-def service(wire: Service) -> services.Service:
-    """The domain's view of a Service."""
+def service_with_conditions(wire: Service) -> services.Service:
+    """The domain's view of a Service, with our conditions."""
+    return service(wire, conditions.read(wire.status.conditions, annotations.PREFIX))
+
+
+def service(wire: Service, told: tuple[domain_conditions.Condition, ...] = ()) -> services.Service:
+    """The domain's view of a Service. Its conditions are for who writes them: to others they are a kilobyte of text."""
     metadata, spec = wire.metadata, wire.spec
     ingress = wire.status.load_balancer.ingress or []
     readable = _readable(entry.ip for entry in ingress)
@@ -126,6 +142,7 @@ def service(wire: Service) -> services.Service:
         ingress=readable,
         ingress_extra=len(readable) != len(ingress),
         deleting=metadata.deletion_timestamp is not None,
+        conditions=told,
     )
 
 
@@ -135,7 +152,12 @@ def node(wire: Node) -> nodes.Node:
         condition.type == "NetworkUnavailable" and condition.status == "True"
         for condition in wire.status.conditions or ()
     )
-    return nodes.Node(name=wire.metadata.name, labels=wire.metadata.labels or {}, network_unavailable=unavailable)
+    return nodes.Node(
+        name=wire.metadata.name,
+        labels=wire.metadata.labels or {},
+        network_unavailable=unavailable,
+        taints=frozenset(taint.key for taint in wire.spec.taints or ()),
+    )
 
 
 def namespace(wire: Namespace) -> namespaces.Namespace:

@@ -19,8 +19,11 @@ class Deployment(meta.Wire, frozen=True):
 
 
 class Secret(meta.Wire, frozen=True):
-    """`data` maps keys to base64."""
+    """`data` maps keys to base64. Its values are never shown."""
 
     metadata: meta.ObjectMeta
     type: str = ""
     data: dict[str, str] | None = None
+
+    def __repr__(self) -> str:
+        return meta.repr_without(self, "data")

@@ -1,21 +1,19 @@
 """L2Advertisement compiled: pool names and pool selectors are resolved to the names of the pools in force."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from metallb_core.api import v1beta1
-from metallb_core.config import problems, selectors
+from metallb_core.config import pool_names, problems, selectors
 from metallb_core.domain import advertisements, pools
-from metallb_core.domain import selectors as domain_selectors
 
 WEIGHT_LEAST, WEIGHT_MOST = 1, 100
 
 
-def compile_one(wire: v1beta1.L2Advertisement, known: Iterable[pools.Pool]) -> advertisements.L2Advertisement:
+def compile_one(wire: v1beta1.L2Advertisement, known: Mapping[str, pools.Pool]) -> advertisements.L2Advertisement:
     """One advertisement by itself. Raises InvalidError. A pool it names that does not exist is not its fault, and is skipped."""
     spec = wire.spec
     problems.refuse_duplicates("spec.ipAddressPools", spec.ip_address_pools or [])
     by_label = selectors.compile_all(spec.ip_address_pool_selectors, "spec.ipAddressPoolSelectors")
-    names = frozenset(spec.ip_address_pools or ())
     preferences = []
     for position, wish in enumerate(spec.preferred_node_selectors or ()):
         field = f"spec.preferredNodeSelectors[{position}]"
@@ -30,11 +28,7 @@ def compile_one(wire: v1beta1.L2Advertisement, known: Iterable[pools.Pool]) -> a
         )
     return advertisements.L2Advertisement(
         name=wire.metadata.name,
-        pools=frozenset(
-            pool.name
-            for pool in known
-            if (not names and not by_label) or pool.name in names or domain_selectors.any_matches(by_label, pool.labels)
-        ),
+        pools=pool_names.covered(known, spec.ip_address_pools, by_label),
         node_selectors=selectors.compile_all(spec.node_selectors, "spec.nodeSelectors"),
         interfaces=frozenset(spec.interfaces or ()),
         service_selectors=selectors.compile_all(spec.service_selectors, "spec.serviceSelectors"),

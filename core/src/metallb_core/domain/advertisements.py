@@ -8,6 +8,9 @@ import dataclasses
 
 from metallb_core.domain import addresses, communities, selectors
 
+# A field below has the module's name.
+Community = communities.Community
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class NodePreference:
@@ -55,7 +58,7 @@ class BGPAdvertisement:
     aggregation_length: int = 32
     aggregation_length_v6: int = 128
     local_pref: int | None = None
-    communities: frozenset[communities.Community] = frozenset()
+    communities: frozenset[Community] = frozenset()
     peers: frozenset[str] = frozenset()
     node_selectors: tuple[selectors.Selector, ...] = ()
     service_selectors: tuple[selectors.Selector, ...] = ()

@@ -4,6 +4,16 @@ An unset field has the value that MetalLB documents, which is FRR's; a compiled 
 """
 
 import dataclasses
+from collections.abc import Mapping
+
+LIMITS: Mapping[str, tuple[int, int]] = {
+    "receive_interval": (10, 60_000),
+    "transmit_interval": (10, 60_000),
+    "detect_multiplier": (2, 255),
+    "echo_interval": (10, 60_000),
+    "minimum_ttl": (1, 254),
+}
+"""The least and the most of each number of a profile."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """Why something is pending, withheld or wrong: a closed list of codes, one documentation page each.
 
-A1xx is about allocation, N2xx about announcement, C5xx about a configuration object. A decision returns a `Refusal`: the code for machines,
-and a detail for people that names the objects concerned and the fix. Logs, Events, metrics and conditions are derived from it elsewhere.
+A1xx is about allocation, N2xx about announcement, B3xx about a BGP session, C5xx about a configuration object. A decision returns a
+`Refusal`: the code for machines, and a detail for people that names the objects concerned and the fix. Logs, Events, metrics and
+conditions are derived from it elsewhere.
 """
 
 import dataclasses
@@ -28,11 +29,28 @@ class Reason(enum.Enum):
     NO_LOCAL_ENDPOINT = ("N204", "NoLocalEndpoint")
     NODE_EXCLUDED = ("N205", "NodeExcludedByLabel")
     INTERFACE_MISSING = ("N206", "InterfaceMissing")
+    DRAINING = ("N210", "Draining")
     NODE_NETWORK_UNAVAILABLE = ("N211", "NodeNetworkUnavailable")
     NOT_OWNER = ("N212", "NotOwner")
     SHARED_WITH_SERVICE_SELECTOR = ("N213", "SharedIPWithServiceSelector")
     NO_ADDRESS = ("N214", "NoAddress")
     ADDRESS_NOT_ALLOWED = ("N215", "AddressNotInAnyPool")
+    CONFLICTING_ADVERTISEMENTS = ("N216", "ConflictingAdvertisements")
+    NO_PEER = ("N217", "NoPeer")
+    ANNOUNCEMENT_PENDING = ("N218", "AnnouncementPending")
+    # BGP sessions.
+    BGP_CONNECT_FAILED = ("B301", "ConnectFailed")
+    BGP_AS_MISMATCH = ("B302", "ASMismatch")
+    BGP_AUTH_MISMATCH = ("B303", "AuthMismatch")
+    BGP_HOLD_EXPIRED = ("B304", "HoldExpired")
+    BGP_PASSWORD_UNAVAILABLE = ("B305", "PasswordUnavailable")
+    BGP_BFD_DOWN = ("B307", "BFDDown")
+    BGP_NOTIFICATION_RECEIVED = ("B308", "PeerSentNotification")
+    BGP_PROTOCOL_ERROR = ("B309", "ProtocolError")
+    BGP_NO_COMMON_FAMILY = ("B310", "NoCommonFamily")
+    BGP_CONNECTION_LOST = ("B311", "ConnectionLost")
+    BGP_SOURCE_ADDRESS = ("B312", "SourceAddressUnusable")
+    BGP_INTERFACE = ("B313", "InterfaceUnusable")
     # Configuration objects.
     INVALID_OBJECT = ("C501", "InvalidObject")
     POOL_OVERLAP = ("C502", "PoolOverlap")

@@ -5,6 +5,9 @@ from typing import NamedTuple, Self
 
 from metallb_core.domain import addresses, communities
 
+# A field below has the module's name.
+Community = communities.Community
+
 
 class Prefix(NamedTuple):
     """`address`/`length`; host bits are zero. Orders by family, address, length."""
@@ -32,7 +35,7 @@ class Attributes:
     """What is said of a prefix. `local_pref` goes to internal peers only; None leaves the session's default."""
 
     local_pref: int | None = None
-    communities: frozenset[communities.Community] = frozenset()
+    communities: frozenset[Community] = frozenset()
 
 
 PLAIN = Attributes()

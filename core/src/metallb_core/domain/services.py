@@ -5,6 +5,7 @@ import enum
 from typing import NamedTuple
 
 from metallb_core.domain import addresses, selectors
+from metallb_core.domain import conditions as standing  # a Service has a field called conditions
 
 
 class ServiceKey(NamedTuple):
@@ -51,6 +52,7 @@ class Service:
       say), so that "exactly as we wrote it" can be told from "somebody added something".
     - `created` is RFC 3339 in UTC, so that it sorts as text.
     - `selector` is sorted, since sharing compares it as text.
+    - `conditions` holds only those of this project (`metallb.io/`), and none where nobody asked for them.
     """
 
     key: ServiceKey
@@ -71,3 +73,4 @@ class Service:
     ingress: tuple[addresses.Address, ...] = ()
     ingress_extra: bool = False
     deleting: bool = False
+    conditions: tuple[standing.Condition, ...] = ()

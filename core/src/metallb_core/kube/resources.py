@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from metallb_core.api import coordination, events, kubernetes, meta, reviews, v1beta1, workloads
+from metallb_core.api import coordination, events, kubernetes, meta, reviews, v1beta1, v1beta2, webhooks, workloads
 from metallb_core.domain import endpoints, namespaces, nodes, services
 
 
@@ -155,6 +155,8 @@ SERVICES: Final = Resource(
     key=_service_key,
     identify=services.ServiceKey,
 )
+# For who writes conditions; others do without that text.
+SERVICES_WITH_CONDITIONS: Final = dataclasses.replace(SERVICES, convert=kubernetes.service_with_conditions)
 NODES: Final = Resource(
     group="",
     version="v1",
@@ -197,6 +199,18 @@ L2_ADVERTISEMENTS: Final = namespaced(
 SERVICE_L2_STATUSES: Final = namespaced(
     v1beta1.ServiceL2Status, v1beta1.GROUP, v1beta1.VERSION, "servicel2statuses", "ServiceL2Status"
 )
+BGP_PEERS: Final = namespaced(v1beta2.BGPPeer, v1beta1.GROUP, v1beta2.VERSION, "bgppeers", "BGPPeer")
+BGP_ADVERTISEMENTS: Final = namespaced(
+    v1beta1.BGPAdvertisement, v1beta1.GROUP, v1beta1.VERSION, "bgpadvertisements", "BGPAdvertisement"
+)
+BFD_PROFILES: Final = namespaced(v1beta1.BFDProfile, v1beta1.GROUP, v1beta1.VERSION, "bfdprofiles", "BFDProfile")
+COMMUNITIES: Final = namespaced(v1beta1.Community, v1beta1.GROUP, v1beta1.VERSION, "communities", "Community")
+SERVICE_BGP_STATUSES: Final = namespaced(
+    v1beta1.ServiceBGPStatus, v1beta1.GROUP, v1beta1.VERSION, "servicebgpstatuses", "ServiceBGPStatus"
+)
+CONFIGURATION_STATES: Final = namespaced(
+    v1beta1.ConfigurationState, v1beta1.GROUP, v1beta1.VERSION, "configurationstates", "ConfigurationState"
+)
 PODS: Final = namespaced(workloads.Pod, "", "v1", "pods", "Pod")
 SECRETS: Final = namespaced(workloads.Secret, "", "v1", "secrets", "Secret")
 DEPLOYMENTS: Final = namespaced(workloads.Deployment, "apps", "v1", "deployments", "Deployment")
@@ -205,4 +219,14 @@ LEASES: Final = namespaced(coordination.Lease, "coordination.k8s.io", "v1", "lea
 TOKEN_REVIEWS: Final = cluster_scoped(reviews.TokenReview, "authentication.k8s.io", "v1", "tokenreviews", "TokenReview")
 SUBJECT_ACCESS_REVIEWS: Final = cluster_scoped(
     reviews.SubjectAccessReview, "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview"
+)
+VALIDATING_WEBHOOKS: Final = cluster_scoped(
+    webhooks.ValidatingWebhookConfiguration,
+    "admissionregistration.k8s.io",
+    "v1",
+    "validatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration",
+)
+CLUSTER_ROLES: Final = cluster_scoped(
+    webhooks.ClusterRole, "rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole"
 )

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from metallb_core.allocation import converge, ledger, request
-from metallb_core.api import meta, v1beta1
+from metallb_core.api import meta, v1beta1, v1beta2
 from metallb_core.domain import addresses, namespaces, pools, selectors, services
 
 CLUSTER_IPS = {
@@ -169,6 +169,44 @@ def l2_object(name: str, spec: v1beta1.L2AdvertisementSpec | None = None) -> v1b
     return v1beta1.L2Advertisement(
         metadata=meta.ObjectMeta(name=name, namespace="metallb-system", uid=f"uid-{name}"),
         spec=spec or v1beta1.L2AdvertisementSpec(),
+    )
+
+
+def _metadata(name: str, created: str) -> meta.ObjectMeta:
+    return meta.ObjectMeta(name=name, namespace="metallb-system", uid=f"uid-{name}", creation_timestamp=created)
+
+
+def peer_object(name: str, *, created: str = "2026-01-01T00:00:00Z", **fields: object) -> v1beta2.BGPPeer:
+    """A BGPPeer with these fields of its spec; by itself it is an external peer that is in order."""
+    usual: dict[str, object] = {"my_asn": 64500, "peer_asn": 64501, "peer_address": "192.0.2.1"}
+    return v1beta2.BGPPeer(
+        metadata=_metadata(name, created),
+        spec=v1beta2.BGPPeerSpec(**(usual | fields)),  # type: ignore[arg-type]
+    )
+
+
+def bgp_object(name: str, *, created: str = "2026-01-01T00:00:00Z", **fields: object) -> v1beta1.BGPAdvertisement:
+    """A BGPAdvertisement with these fields of its spec."""
+    return v1beta1.BGPAdvertisement(
+        metadata=_metadata(name, created),
+        spec=v1beta1.BGPAdvertisementSpec(**fields),  # type: ignore[arg-type]
+    )
+
+
+def bfd_object(name: str, **fields: object) -> v1beta1.BFDProfile:
+    """A BFDProfile with these fields of its spec."""
+    return v1beta1.BFDProfile(
+        metadata=_metadata(name, "2026-01-01T00:00:00Z"),
+        spec=v1beta1.BFDProfileSpec(**fields),  # type: ignore[arg-type]
+    )
+
+
+def community_object(name: str, text: str, *, created: str = "2026-01-01T00:00:00Z") -> v1beta1.Community:
+    """A Community from `alias=value alias=value`; the values need not be valid."""
+    pairs = [each.split("=", 1) for each in text.split()]
+    return v1beta1.Community(
+        metadata=_metadata(name, created),
+        spec=v1beta1.CommunitySpec(communities=[v1beta1.CommunityAlias(name=n, value=v) for n, v in pairs]),
     )
 
 

@@ -1,7 +1,8 @@
 """An API server in memory, for tests of what talks to one: real HTTP on loopback, real watches, and faults on demand.
 
-It does what the tests compare it in with a real one: list with pages, watch with bookmarks, create, merge patch, apply, delete, the status
-subresource, resource versions, 409, 410, labels and fields in selectors (equality only). It knows no schema: any group and kind is accepted.
+It does what the tests compare it in with a real one: list with pages, watch with bookmarks, create, merge patch (also strategic), apply,
+delete, the status subresource, resource versions, 409, 410, labels and fields in selectors (equality only). It knows no schema: any group and
+kind is accepted.
 
 Faults: `fail` makes the next requests fail; `close_watches` ends them as the server would; `freeze` holds all connections open in silence;
 `stop` and `start` take the server away and bring it back on its port with its data, as `kill -9` does; `compact` forgets history.
@@ -22,6 +23,10 @@ from aiohttp import web
 
 # Kinds of the core whose status subresource lets metadata through, as the real one does for Services.
 METADATA_WITH_STATUS: Final = frozenset({("", "services"), ("", "nodes"), ("", "pods")})
+# Groups whose kinds know a strategic merge patch.
+BUILT_IN: Final = frozenset({"", "apps", "discovery.k8s.io", "coordination.k8s.io"})
+# Lists that such a patch merges item by item, and the key of their items; any other list is replaced.
+MERGED_LISTS: Final = {"conditions": "type"}
 
 
 _PORTS_TRIED: Final = 20
@@ -346,7 +351,8 @@ class FakeApiServer:
         kind = request.headers.get("Content-Type", "")
         if kind.startswith("application/apply-patch"):
             return self._apply(request, place, body)
-        if not kind.startswith("application/merge-patch"):
+        strategic = kind.startswith("application/strategic-merge-patch") and place.group in BUILT_IN
+        if not kind.startswith("application/merge-patch") and not strategic:
             raise Refused(415, "UnsupportedMediaType", f"{kind} is not served")
         before = self._existing(place)
         wanted = (body.get("metadata") or {}).get("resourceVersion")
@@ -356,7 +362,8 @@ class FakeApiServer:
                 "Conflict",
                 f'Operation cannot be fulfilled on {place.plural} "{place.name}": the object has been modified',
             )
-        return web.json_response(self._replace(place, before, _merged(before, body)))
+        after = _strategically_merged(before, body) if strategic else _merged(before, body)
+        return web.json_response(self._replace(place, before, after))
 
     def _apply(self, request: web.Request, place: _Place, body: dict[str, Any]) -> web.Response:
         manager = request.query.get("fieldManager", "")
@@ -370,7 +377,7 @@ class FakeApiServer:
         self._applied[owner] = copy.deepcopy(body)
         if before is None:
             return self._create(place, copy.deepcopy(body))
-        after = _merged(_without(before, previous, body), body)
+        after = _strategically_merged(_without(before, previous, body), body)
         return web.json_response(self._replace(place, before, after))
 
     def _replace(self, place: _Place, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -533,6 +540,33 @@ def _merged(target: Any, patch: Any) -> Any:
     return result
 
 
+def _strategically_merged(target: Any, patch: Any) -> Any:
+    """As `_merged`, but lists of MERGED_LISTS by the key of their items; new items come first, as with the real one."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    result = dict(copy.deepcopy(target)) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        key = MERGED_LISTS.get(name)
+        if value is None:
+            result.pop(name, None)
+        elif key is not None and isinstance(value, list):
+            held = {item[key]: item for item in result.get(name) or []}
+            new = []
+            for item in value:
+                if item.get("$patch") == "delete":
+                    held.pop(item[key], None)
+                elif item[key] in held:
+                    held[item[key]] = _strategically_merged(held[item[key]], item)
+                else:
+                    new.append(copy.deepcopy(item))
+            result[name] = [*new, *held.values()]
+            if not result[name]:
+                del result[name]
+        else:
+            result[name] = _strategically_merged(result.get(name), value)
+    return result
+
+
 def _without(target: Any, previous: Any, now: Any) -> Any:
     """`target` less the fields that `previous` owned and `now` does not mention."""
     if not isinstance(target, dict) or not isinstance(previous, dict):
@@ -541,7 +575,12 @@ def _without(target: Any, previous: Any, now: Any) -> Any:
     for name, value in previous.items():
         if name not in result:
             continue
-        if not isinstance(now, dict) or name not in now:
+        key = MERGED_LISTS.get(name)
+        if key is not None and isinstance(value, list):
+            keeps = {item[key] for item in (now.get(name) or () if isinstance(now, dict) else ())}
+            lost = {item[key] for item in value} - keeps
+            result[name] = [item for item in result[name] if item[key] not in lost]
+        elif not isinstance(now, dict) or name not in now:
             del result[name]
         elif isinstance(value, dict):
             result[name] = _without(result[name], value, now[name])
