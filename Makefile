@@ -94,8 +94,8 @@ images: venv packages ## build the controller and speaker images (buildah)
 	@$(BIN)/python -m images
 
 .PHONY: demo
-demo: venv packages tools ## a real cluster, the documented install, one Service that answers; KEEP=1 leaves it up
-	@$(BIN)/python -m demo $(if $(KEEP),--keep)
+demo: venv packages tools ## a real cluster, the documented install, one Service that answers; KEEP=1 leaves it up, BGP=1 adds a router
+	@$(BIN)/python -m demo $(if $(KEEP),--keep) $(if $(BGP),--bgp)
 
 .PHONY: demo-down
 demo-down: venv ## end a demo that was kept
