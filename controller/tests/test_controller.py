@@ -102,8 +102,12 @@ class World:
             if event["involvedObject"]["name"] == name and event["reason"] == reason
         ]
 
-    def patches(self, plural: str = "services") -> int:
-        return sum(1 for seen in self.server.requests if seen.verb == "PATCH" and f"/{plural}/" in seen.path)
+    def patches(self, plural: str = "services", name: str = "") -> int:
+        return sum(1 for seen in self.server.requests if seen.verb == "PATCH" and f"/{plural}/{name}" in seen.path)
+
+    def condition(self, name: str, kind: str) -> dict[str, str] | None:
+        found = (self.server.get("", "services", name, "default") or {}).get("status", {}).get("conditions") or []
+        return next((each for each in found if each["type"] == f"metallb.io/{kind}"), None)
 
     async def wait(self, look: Callable[[], object]) -> None:
         async with asyncio.timeout(DEADLINE):
@@ -325,11 +329,11 @@ async def test_addresses_outlive_an_installation_whose_pools_come_later(world: W
         world.server.remove(METALLB, "ipaddresspools", name, NAMESPACE)
     for name in ("first", "second"):
         world.service(name)  # The wish is gone: nothing but the status tells of the address.
-    written = world.patches()
+    written = [world.patches(name=name) for name in ("first", "second")]
     async with world.controller("two"):
         world.service("newcomer")
         await world.wait(lambda: world.events("newcomer", "AllocationFailed"))
-        assert world.patches() == written
+        assert [world.patches(name=name) for name in ("first", "second")] == written
         world.pool("a", "192.0.2.0/30")
         await asyncio.sleep(0.1)
         world.pool("b", "192.0.2.4/30")

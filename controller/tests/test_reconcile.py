@@ -31,10 +31,13 @@ class Api:
     def __init__(self) -> None:
         self.script: list[Exception | str] = []
         self.written: list[tuple[str, list[str]]] = []
+        self.conditions: list[tuple[str, list[dict[str, str]]]] = []
 
-    async def merge_patch(self, _resource: object, name: str, _namespace: str, body: Any, **_: object) -> Answer:
-        ingress = body["status"]["loadBalancer"]["ingress"] or []
-        self.written.append((name, [entry["ip"] for entry in ingress]))
+    async def strategic_patch(self, _resource: object, name: str, _namespace: str, body: Any, **_: object) -> Answer:
+        self.conditions.append((name, body["status"].get("conditions") or []))
+        if "loadBalancer" in body["status"]:
+            ingress = body["status"]["loadBalancer"]["ingress"] or []
+            self.written.append((name, [entry["ip"] for entry in ingress]))
         outcome = self.script.pop(0) if self.script else "2"
         if isinstance(outcome, Exception):
             raise outcome
@@ -79,8 +82,8 @@ class Bench:
 
     def show(self, service: services.Service) -> services.ServiceKey:
         """The informer shows a Service."""
-        self.store.put(service.key, service)
-        self.reconciler.observed(service.key, service)
+        before = self.store.put(service.key, service)
+        self.reconciler.observed(service.key, before, service)
         return service.key
 
 

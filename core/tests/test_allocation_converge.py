@@ -82,7 +82,12 @@ KEPT = [
         dataclasses.replace(held(), ingress_extra=True), [P], "10.0.1.3 p", True, "", id="foreign-entry-is-removed"
     ),
     pytest.param(
-        held("10.0.1.3 10.0.1.4"), [P], "10.0.1.3 p", True, "ClearAssignment", id="second-of-a-family-is-removed"
+        held("10.0.1.3 10.0.1.4"),
+        [P],
+        "10.0.1.3 p",
+        True,
+        "ClearAssignment nolbIPsIPFamily",
+        id="second-of-a-family-is-removed",
     ),
     pytest.param(held("10.0.1.3 10.0.1.3"), [P], "10.0.1.3 p", True, "", id="written-twice"),
     pytest.param(
@@ -258,7 +263,7 @@ def test_a_wish_that_cannot_be_met_keeps_the_address(mine: services.Service, rea
             dataclasses.replace(held(), cluster_ips=()),
             [P],
             "A113",
-            "ClearAssignment",
+            "ClearAssignment noclusterIPsIPFamily",
             id="no-cluster-address-any-more",
         ),
         pytest.param(

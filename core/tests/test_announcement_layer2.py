@@ -102,6 +102,7 @@ EXCLUDED = {nodes.EXCLUDE_LABEL: ""}
         pytest.param(
             SERVICE, seen(members=frozenset({"stranger"})), NAMES, reasons.Reason.NO_ELIGIBLE_NODE, id="member-without-a-node"
         ),
+        pytest.param(SERVICE, seen(members=None), NAMES, OWNER, id="every-node-counts-without-membership"),
         pytest.param(SERVICE, seen(nodes=with_node(OWNER, labels=EXCLUDED)), NAMES, SECOND, id="excluded-by-label"),
         pytest.param(
             SERVICE,

@@ -64,6 +64,16 @@ def test_everything_at_once() -> None:
     assert config.good_peers.keys() == {"a", "b"}
 
 
+def test_echo_and_ipv6_pools_go_together() -> None:
+    fields = resources(
+        pools=(V6, DUAL),
+        bgp_advertisements=(bgp("ad"),),
+        peers=(peer("a", bfd_profile="echo"),),
+        bfd_profiles=(bfd("echo", echo_mode=True),),
+    )
+    assert not after(fields).problems
+
+
 def test_two_peers_may_have_one_address() -> None:
     assert not after(resources(peers=(peer("a"), peer("b", my_asn=64999, router_id="1.1.1.1")))).problems
 

@@ -227,6 +227,51 @@ async def test_a_patch_with_an_old_version_conflicts(client: clients.Client, nam
     assert (await refusal(client.merge_patch(resources.SERVICES, "a", namespace, stale))).conflict
 
 
+def condition(kind: str, message: str = "") -> dict[str, str]:
+    """A condition as a patch writes it."""
+    since = "2026-01-01T00:00:00Z"
+    return {"type": kind, "status": "True", "reason": "Fine", "message": message, "lastTransitionTime": since}
+
+
+async def test_a_strategic_patch_changes_conditions_one_by_one(client: clients.Client, namespace: str) -> None:
+    made = await client.create(resources.SERVICES, service("a"), namespace)
+
+    async def patch(status: dict[str, Any], **metadata: object) -> Any:
+        body = {"metadata": metadata, "status": status}
+        return await client.strategic_patch(resources.SERVICES, "a", namespace, body, subresource="status")
+
+    await patch({"conditions": [condition("cloud.example/Ready")]})
+    both = await patch(
+        {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}, "conditions": [condition("metallb.io/Allocated", "one")]},
+        annotations={"metallb.io/ip-allocated-from-pool": "p"},
+    )
+    assert {each.type: each.message for each in both.status.conditions or ()} == {
+        "cloud.example/Ready": "",
+        "metallb.io/Allocated": "one",
+    }
+    assert both.metadata.annotations == {"metallb.io/ip-allocated-from-pool": "p"}
+    again = await patch({"conditions": [condition("metallb.io/Allocated", "one")]})
+    assert again.metadata.resource_version == both.metadata.resource_version, "no effect, no version"
+    # Addresses are no list with a key: they are replaced.
+    moved = await patch(
+        {"loadBalancer": {"ingress": [{"ip": "192.0.2.2"}]}, "conditions": [condition("metallb.io/Allocated", "two")]}
+    )
+    assert [entry.ip for entry in moved.status.load_balancer.ingress or ()] == ["192.0.2.2"]
+    assert {each.message for each in moved.status.conditions or ()} == {"", "two"}
+    gone = {"$patch": "delete", "type": "metallb.io/Allocated"}
+    cleared = await patch(
+        {"loadBalancer": {"ingress": None}, "conditions": [gone]},
+        annotations={"metallb.io/ip-allocated-from-pool": None},
+    )
+    assert [each.type for each in cleared.status.conditions or ()] == ["cloud.example/Ready"]
+    assert not cleared.status.load_balancer.ingress
+    assert not cleared.metadata.annotations
+    absent = await patch({"conditions": [gone]})
+    assert absent.metadata.resource_version == cleared.metadata.resource_version, "taking out what is absent succeeds"
+    stale = patch({"conditions": [condition("x")]}, resourceVersion=made.metadata.resource_version)
+    assert (await refusal(stale)).conflict
+
+
 async def test_apply_creates_and_then_owns_exactly_its_fields(client: clients.Client, namespace: str) -> None:
     manager = "metallb-test"
     lease = resources.LEASES

@@ -9,9 +9,12 @@ import sys
 SUITES = {
     "allocation": ("bench.allocation",),
     "arp": ("bench.arp",),
+    "bgp": ("bench.bgp",),
     "controller": ("bench.controller",),
+    "conditions": ("bench.conditions",),
     "speaker": ("bench.speaker",),
     "membership": ("bench.membership", "detect"),
+    "bfd": ("bench.bfd",),
 }
 
 

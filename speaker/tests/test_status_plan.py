@@ -5,13 +5,13 @@ import pytest
 from metallb_core.announcement import layer2
 from metallb_core.api import meta, v1beta1
 from metallb_core.domain import addresses, services
-from metallb_speaker.status import plan
+from metallb_speaker.status import objects, plan
 
 KEY = services.ServiceKey("default", "web")
 ADDRESS = addresses.Address.parse("192.0.2.1")
 EVERYWHERE = layer2.Announcement((ADDRESS,), frozenset())
 ON_TWO = layer2.Announcement((ADDRESS,), frozenset({"eth1", "eth0"}))
-OWN = plan.name_of(KEY, "me")
+OWN = objects.name_of(objects.LAYER2_PREFIX, KEY, "me")
 
 
 def observed(node: str, name: str, *interfaces: str, filled: bool = True) -> v1beta1.ServiceL2Status:
@@ -22,7 +22,7 @@ def observed(node: str, name: str, *interfaces: str, filled: bool = True) -> v1b
         interfaces=[v1beta1.InterfaceInfo(name=interface) for interface in interfaces] or None,
     )
     return v1beta1.ServiceL2Status(
-        metadata=meta.ObjectMeta(name=name, labels=plan.labels_of(KEY, node)),
+        metadata=meta.ObjectMeta(name=name, labels=objects.labels_of(KEY, node)),
         status=status if filled else v1beta1.ServiceL2StatusStatus(),
     )
 
@@ -32,7 +32,7 @@ def wanted(*interfaces: str) -> v1beta1.ServiceL2StatusStatus:
 
 
 @pytest.mark.parametrize(
-    ("announcement", "objects", "expected"),
+    ("announcement", "found", "expected"),
     [
         pytest.param(None, [], plan.Plan(), id="nothing-to-say"),
         pytest.param(EVERYWHERE, [], plan.Plan(create=OWN, write=(OWN, wanted())), id="first"),
@@ -66,11 +66,18 @@ def wanted(*interfaces: str) -> v1beta1.ServiceL2StatusStatus:
     ],
 )
 def test_plan(
-    announcement: layer2.Announcement | None, objects: list[v1beta1.ServiceL2Status], expected: plan.Plan
+    announcement: layer2.Announcement | None,
+    found: list[v1beta1.ServiceL2Status],
+    expected: plan.Plan[v1beta1.ServiceL2StatusStatus],
 ) -> None:
-    assert plan.plan(KEY, announcement, objects, "me") == expected
+    assert plan.plan(KEY, announcement, found, "me") == expected
 
 
 def test_names_differ_by_service_and_node() -> None:
-    names = {plan.name_of(services.ServiceKey(ns, name), node) for ns in "ab" for name in "cd" for node in "ef"}
-    assert len(names) == 8
+    found = {
+        objects.name_of(objects.LAYER2_PREFIX, services.ServiceKey(ns, name), node)
+        for ns in "ab"
+        for name in "cd"
+        for node in "ef"
+    }
+    assert len(found) == 8

@@ -446,6 +446,26 @@ def test_a_v1beta2_peer_is_whole_in_storage_whoever_reads_it(server: apiserver.A
     assert get(server, "dyn", "v1beta2")["spec"] == DYNAMIC_PEER
 
 
+def test_replacing_a_peer_as_v1beta1_drops_what_is_newer(server: apiserver.ApiServer) -> None:
+    """A patch does not."""
+    server.kubectl("create", "-f", "-", input=json.dumps(resource("BGPPeer", PEER, v1beta2.VERSION, name="replaced")))
+    server.kubectl(
+        "patch",
+        "bgppeers.v1beta1.metallb.io",
+        "replaced",
+        "-n",
+        NAMESPACE,
+        "--type=merge",
+        "-p",
+        '{"spec": {"holdTime": "9s"}}',
+    )
+    assert get(server, "replaced", "v1beta2")["spec"] == PEER | {"holdTime": "9s"}
+    server.kubectl("replace", "-f", "-", input=json.dumps(get(server, "replaced", "v1beta1")))
+    newer = PEER.keys() - OLD_PEER.keys() - {"disableMP", "dualStackAddressFamily"}
+    assert newer
+    assert not newer & get(server, "replaced", "v1beta2")["spec"].keys()
+
+
 def test_v1beta1_warns(server: apiserver.ApiServer) -> None:
     found = json.loads(server.kubectl("get", "crd", "bgppeers.metallb.io", "-o", "json"))
     versions = {each["name"]: each for each in found["spec"]["versions"]}

@@ -54,6 +54,49 @@ def properties_of(name: str) -> dict[str, Any]:
             ],
             id="status",
         ),
+        pytest.param(
+            "BGPAdvertisement",
+            "bgpadvertisements",
+            [
+                "IPAddressPools:string:.spec.ipAddressPools:0",
+                "IPAddressPool Selectors:string:.spec.ipAddressPoolSelectors:0",
+                "Peers:string:.spec.peers:0",
+                "Node Selectors:string:.spec.nodeSelectors:10",
+            ],
+            id="bgp-advertisement",
+        ),
+        pytest.param(
+            "BFDProfile",
+            "bfdprofiles",
+            [
+                "Passive Mode:boolean:.spec.passiveMode:0",
+                "Transmit Interval:integer:.spec.transmitInterval:0",
+                "Receive Interval:integer:.spec.receiveInterval:0",
+                "Multiplier:integer:.spec.detectMultiplier:0",
+            ],
+            id="bfd-profile",
+        ),
+        pytest.param("Community", "communities", [], id="community"),
+        pytest.param(
+            "ServiceBGPStatus",
+            "servicebgpstatuses",
+            [
+                "Node:string:.status.node:0",
+                "Service Name:string:.status.serviceName:0",
+                "Service Namespace:string:.status.serviceNamespace:0",
+            ],
+            id="bgp-status",
+        ),
+        pytest.param(
+            "ConfigurationState",
+            "configurationstates",
+            [
+                "Result:string:.status.result:0",
+                "ErrorSummary:string:.status.errorSummary:0",
+                "Age:date:.metadata.creationTimestamp:0",
+            ],
+            id="configuration-state",
+        ),
     ],
 )
 def test_names_and_columns_are_those_of_metallb(kind: str, plural: str, columns: list[str]) -> None:
@@ -67,8 +110,41 @@ def test_names_and_columns_are_those_of_metallb(kind: str, plural: str, columns:
     assert (version["name"], version["served"], version["storage"]) == ("v1beta1", True, True)
     assert version["subresources"] == {"status": {}}
     assert [
-        f"{c['name']}:{c['type']}:{c['jsonPath']}:{c.get('priority', 0)}" for c in version["additionalPrinterColumns"]
+        f"{c['name']}:{c['type']}:{c['jsonPath']}:{c.get('priority', 0)}"
+        for c in version.get("additionalPrinterColumns", [])
     ] == columns
+
+
+def test_versions_of_peers() -> None:
+    (definition,) = (found for found in crd.definitions() if found["spec"]["names"]["kind"] == "BGPPeer")
+    assert [(each["name"], each["served"], each["storage"]) for each in definition["spec"]["versions"]] == [
+        ("v1beta1", True, False),
+        ("v1beta2", True, True),
+    ]
+    for version in definition["spec"]["versions"]:
+        assert [f"{c['name']}:{c['type']}:{c['jsonPath']}" for c in version["additionalPrinterColumns"]] == [
+            "Address:string:.spec.peerAddress",
+            "ASN:string:.spec.peerASN",
+            "BFD Profile:string:.spec.bfdProfile",
+            "Multi Hops:string:.spec.ebgpMultiHop",
+        ]
+    assert definition["spec"].get("conversion", {"strategy": "None"}) == {"strategy": "None"}, (
+        "no webhook, no certificate"
+    )
+
+
+def test_both_versions_of_peers_are_one_json() -> None:
+    """Else the API server could not convert by changing `apiVersion`."""
+    (definition,) = (found for found in crd.definitions() if found["spec"]["names"]["kind"] == "BGPPeer")
+    old, new = (
+        each["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"] for each in definition["spec"]["versions"]
+    )
+    assert old.keys() < new.keys()
+    assert {name: field["type"] for name, field in old.items()} == {name: new[name]["type"] for name in old}
+
+
+def test_configuration_state_has_no_spec() -> None:
+    assert "spec" not in properties_of("ConfigurationState")
 
 
 def test_definitions_are_kept_by_helm() -> None:

@@ -10,18 +10,19 @@
 
 import asyncio
 import dataclasses
+import functools
 import secrets
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import prometheus_client
 
-from metallb_controller import gauges, memberlist_secret, pool_status, reconcile
+from metallb_controller import configuration, gauges, memberlist_secret, pool_status, reconcile
+from metallb_controller.conditions import announcing
 from metallb_core.allocation import usage
-from metallb_core.api import v1beta1
-from metallb_core.config import compiled, problems
-from metallb_core.domain import namespaces, services
+from metallb_core.domain import services
 from metallb_core.kube import client as clients
-from metallb_core.kube import errors, events, following, instruments, leases, resources
+from metallb_core.kube import configuration_state, errors, events, following, informer, instruments, leases, resources
 from metallb_core.runtime import backoff, clock, heap, log, supervise, workqueue
 
 LOG = log.get("controller")
@@ -30,6 +31,8 @@ CATCH_UP_SECONDS = 10.0
 CATCH_UP_POLL = 0.01
 FIRST_POOLS_SECONDS = 1.0
 SECRET_RETRY_SECONDS = 2.0
+# How long a kind may take to be listed before the configuration counts as unknown.
+UNKNOWN_SECONDS = 10.0
 
 
 class StaleCopyError(Exception):
@@ -38,7 +41,10 @@ class StaleCopyError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a controller needs to know about its place. `secret` empty: it makes no membership key. `deployment` also names the Lease."""
+    """What a controller needs to know about its place. `secret` empty: it makes no membership key. `deployment` also names the Lease.
+
+    `reconciles` false: it follows the configuration for the webhook's sake, and leaves Services to others.
+    """
 
     namespace: str
     identity: str
@@ -46,6 +52,7 @@ class Settings:
     secret: str = ""
     deployment: str = ""
     workers: int = 32
+    reconciles: bool = True
 
 
 class Controller:
@@ -70,34 +77,16 @@ class Controller:
         self._leading = False
         self._shown_version = 0
         self._had_pools = False
-        self._config = compiled.EMPTY
         self._config_changed = asyncio.Event()
-        self._told: dict[tuple[str, str], problems.Problem] = {}
         namespace = settings.namespace
         self._services = following.follow(
-            client, resources.SERVICES, on_change=self._service_changed, clock=clock, logger=LOG
+            client, resources.SERVICES_WITH_CONDITIONS, on_change=self._service_changed, clock=clock, logger=LOG
         )
-        self._namespaces = following.follow(
-            client, resources.NAMESPACES, on_change=self._namespace_changed, clock=clock, logger=LOG
-        )
-        self._pools = following.follow(
-            client,
-            resources.IP_ADDRESS_POOLS,
-            namespace=namespace,
-            on_change=self._pool_changed,
-            clock=clock,
-            logger=LOG,
-        )
-        self._advertisements = following.follow(
-            client,
-            resources.L2_ADVERTISEMENTS,
-            namespace=namespace,
-            on_change=self._advertisement_changed,
-            clock=clock,
-            logger=LOG,
+        self._configuration = configuration.Configuration(
+            client, clock, namespace, on_changed=self._config_changed.set, on_pool=self._pool_written
         )
         self._pool_status = pool_status.Writer(
-            client, clock, namespace, self._pools.store, self._usage_of, self._pool_status_failed
+            client, clock, namespace, self._configuration.pools.store, self._usage_of, self._pool_status_failed
         )
         self._reconciler = reconcile.Reconciler(
             client=client,
@@ -111,6 +100,30 @@ class Controller:
         )
         self._queue: workqueue.Workqueue[services.ServiceKey] = workqueue.Workqueue(
             clock, workers=settings.workers, handler=self._reconcile, on_error=self._failed
+        )
+        self._announcing = announcing.Announcing(
+            client,
+            clock,
+            namespace,
+            stored=self._services.store,
+            load_balancer_class=settings.load_balancer_class,
+            config=lambda: self._configuration.current,
+            busy=lambda: self._queue.depth > 0,
+            on_error=self._condition_failed,
+        )
+        collectors.register(gauges.NotAnnounced(self._announcing.not_announced))
+        place = configuration_state.Identity.of_controller(namespace)
+        self._own_state = following.follow(
+            client,
+            resources.CONFIGURATION_STATES,
+            namespace=namespace,
+            field_selector=f"metadata.name={place.name}",
+            on_change=lambda key, old, new: self._state.shown(key, old, new),
+            clock=clock,
+            logger=LOG,
+        )
+        self._state = configuration_state.Reporter(
+            client, clock, place, wait_synced=self._own_state.wait_synced, on_error=self._state_failed
         )
         self._elector = leases.LeaseElector(
             client,
@@ -127,20 +140,41 @@ class Controller:
 
     def parts(self) -> list[supervise.Part]:
         """What runs, in the order of starting."""
-        watching = (self._services, self._namespaces, self._pools, self._advertisements)
+        if not self._settings.reconciles:
+            return [
+                *(
+                    supervise.Part(name=f"watch {each.resource.plural}", run=each.run)
+                    for each in self._configuration.followed
+                ),
+                supervise.Part(name="watch own configurationstate", run=self._own_state.run),
+                supervise.Part(name="configurationstate", run=self._say_unknown, finite=True),
+            ]
+        watching = (self._services, *self._configuration.followed)
         return [
             supervise.Part(name="events", run=self._recorder.run),
             *(supervise.Part(name=f"watch {each.resource.plural}", run=each.run) for each in watching),
+            *(
+                supervise.Part(
+                    name=f"watch {each.resource.plural} for conditions", run=functools.partial(self._follow_later, each)
+                )
+                for each in self._announcing.followed
+            ),
+            supervise.Part(name="watch own configurationstate", run=self._own_state.run),
             # Also while standing by: the last good form of an object is known only to who has seen it.
             supervise.Part(name="configuration", run=self._run_configuration),
             supervise.Part(name="leading", run=self._elector.run),
         ]
 
+    @property
+    def configuration(self) -> configuration.Configuration:
+        """The configuration as it is followed."""
+        return self._configuration
+
     def failing(self) -> dict[str, str]:
         """What keeps this controller from being ready, by name. One that stands by is ready to take over."""
         return {
             each.resource.plural: each.problem or "not yet listed"
-            for each in (self._services, self._namespaces, self._pools, self._advertisements)
+            for each in (*((self._services,) if self._settings.reconciles else ()), *self._configuration.followed)
             if not each.synced
         }
 
@@ -148,22 +182,46 @@ class Controller:
         """The counts of all pools; empty where another controller leads."""
         return self._reconciler.book.usages() if self._leading else {}
 
+    async def _say_unknown(self) -> None:
+        """Nobody here judges the configuration. Said once, where nobody says anything: a controller that judges may run beside this one."""
+        await self._own_state.wait_synced()
+        if any(each.status.conditions for each in self._own_state.store.values()):
+            return
+        why = "this controller only answers the webhook (--webhook-mode=onlywebhook)"
+        self._state.say(configuration_state.POOLS, [configuration_state.unknown(configuration_state.POOLS, why)])
+        saying = asyncio.ensure_future(self._state.run())
+        try:
+            while not any(each.status.conditions for each in self._own_state.store.values()):
+                await self._clock.sleep(CATCH_UP_POLL)
+        finally:
+            saying.cancel()
+            await asyncio.gather(saying, return_exceptions=True)
+
+    async def _follow_later(self, followed: informer.Informer[Any, Any, Any]) -> None:
+        """Follow what conditions need once that is known which addresses need: it comes first after a restart."""
+        await self._services.wait_synced()
+        await self._configuration.wait_needed()
+        await followed.run()
+
     # Leading
 
     async def _lead(self) -> None:
         LOG.info("leading", identity=self._settings.identity)
-        for each in (self._services, self._namespaces, self._pools, self._advertisements):
-            await each.wait_synced()
+        await self._services.wait_synced()
+        await self._configuration.wait_needed()
         await self._wait_caught_up()
         self._leading = True
         self._compile()
-        self._had_pools = self._had_pools or bool(self._config.pools)
-        self._reconciler.begin(self._config)
+        self._had_pools = self._had_pools or bool(self._configuration.current.pools)
+        self._reconciler.begin(self._configuration.current)
         heap.freeze()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run())
             group.create_task(self._pool_status.queue.run())
             group.create_task(self._ensure_secret())
+            group.create_task(self._announcing.run())
+            group.create_task(self._state.run())
+            group.create_task(self._wait_whole())
 
     def _stop_leading(self) -> None:
         self._leading = False
@@ -203,76 +261,65 @@ class Controller:
 
     # Configuration
 
+    async def _wait_whole(self) -> None:
+        """Say that the configuration is unknown while some kind of it cannot be listed, and judge it once all can."""
+        whole = asyncio.ensure_future(self._configuration.wait_synced())
+        try:
+            if not await clock.wait_done(self._clock, whole, UNKNOWN_SECONDS):
+                missing = "; ".join(
+                    f"{each.resource.label}: {each.problem or 'not yet listed'}"
+                    for each in self._configuration.followed
+                    if not each.synced
+                )
+                manager = configuration_state.POOLS
+                self._state.say(manager, [configuration_state.unknown(manager, f"cannot be listed: {missing}")])
+            await whole
+        finally:
+            whole.cancel()
+        self._config_changed.set()
+
     async def _run_configuration(self) -> None:
-        for each in (self._namespaces, self._pools, self._advertisements):
-            await each.wait_synced()
+        await self._configuration.wait_needed()
         self._config_changed.set()
         while True:
             await self._config_changed.wait()
             self._config_changed.clear()
             self._compile()
-            if self._leading and self._config.pools and not self._had_pools:
+            if self._leading and self._configuration.current.pools and not self._had_pools:
                 # The pool of somebody's address may be the next to come.
                 await self._clock.sleep(FIRST_POOLS_SECONDS)
                 self._config_changed.clear()
                 self._compile()
-            self._had_pools = self._had_pools or bool(self._config.pools)
+            self._had_pools = self._had_pools or bool(self._configuration.current.pools)
             if self._leading:
-                self._reconciler.configure(self._config)
+                self._reconciler.configure(self._configuration.current)
+                self._announcing.configured()
             await asyncio.sleep(0)
 
     def _compile(self) -> None:
-        found = compiled.Resources(
-            pools=tuple(self._pools.store.values()),
-            l2_advertisements=tuple(self._advertisements.store.values()),
-            namespaces=tuple(self._namespaces.store.values()),
-        )
-        self._config = compiled.compile(found, self._config)
-        self._instruments.configured(stale=bool(self._config.problems))
+        self._configuration.compile()
+        self._instruments.configured(stale=bool(self._configuration.problems()))
         if self._leading:
-            self._tell_problems(self._config.problems)
-
-    def _tell_problems(self, found: Iterable[problems.Problem]) -> None:
-        now = {(problem.kind, problem.name): problem for problem in found}
-        for place, problem in now.items():
-            if self._told.get(place) != problem:
-                LOG.error("invalid object", kind=problem.kind, name=problem.name, problem=str(problem))
-                regarding = events.ObjectRef(
-                    api_version=f"{v1beta1.GROUP}/{v1beta1.VERSION}",
-                    kind=problem.kind,
-                    namespace=problem.namespace,
-                    name=problem.name,
-                    uid=problem.uid,
-                )
-                self._recorder.emit(regarding, "Warning", "InvalidConfiguration", str(problem))
-        self._told = now
+            self._configuration.tell(self._recorder)
+            if self._configuration.whole:
+                self._state.say(configuration_state.POOLS, [self._configuration.condition()])
 
     # What informers say
 
     def _service_changed(
-        self, key: services.ServiceKey, _old: services.Service | None, new: services.Service | None
+        self, key: services.ServiceKey, old: services.Service | None, new: services.Service | None
     ) -> None:
         if new is not None:
             self._shown_version = max(self._shown_version, int(new.resource_version))
         if self._leading:
-            self._reconciler.observed(key, new)
+            self._reconciler.observed(key, old, new)
             self._queue.add(key, front=new is not None and not new.ingress)
+        self._announcing.service_changed(key, new)
 
-    def _namespace_changed(self, _key: str, old: namespaces.Namespace | None, new: namespaces.Namespace | None) -> None:
-        if old is None or new is None or old.labels != new.labels:
-            self._config_changed.set()
-
-    def _pool_changed(
-        self, key: tuple[str, str], old: v1beta1.IPAddressPool | None, new: v1beta1.IPAddressPool | None
-    ) -> None:
-        if old is None or new is None or (old.spec, old.metadata.labels) != (new.spec, new.metadata.labels):
-            self._config_changed.set()
-        if self._leading and new is not None:
+    def _pool_written(self, name: str) -> None:
+        if self._leading:
             # Whoever changed the counters, they are put right.
-            self._pool_status.changed(frozenset({key[1]}))
-
-    def _advertisement_changed(self, *_: object) -> None:
-        self._config_changed.set()
+            self._pool_status.changed(frozenset({name}))
 
     # The queue
 
@@ -291,9 +338,20 @@ class Controller:
     def _failed(self, key: services.ServiceKey, error: Exception) -> None:
         self._instruments.update_errors.inc()
         LOG.warn("could not handle a Service; trying again", service=str(key), error=error)
+        service = self._services.store.get(key)
+        expected = isinstance(error, errors.ApiError | errors.Unreachable)
+        if service is not None and not expected and self._queue.failures(key) == 1:
+            text = f"cannot decide about the Service, by a mistake of the controller's: {type(error).__name__}: {error}"
+            self._recorder.emit(events.service_reference(service), "Warning", "InternalError", text)
+
+    def _condition_failed(self, key: services.ServiceKey, error: Exception) -> None:
+        LOG.warn("could not write the condition of a Service; trying again", service=str(key), error=error)
+
+    def _state_failed(self, manager: str, error: Exception) -> None:
+        LOG.warn("could not write the ConfigurationState; trying again", manager=manager, error=error)
 
     def _pool_status_failed(self, name: str, error: Exception) -> None:
         LOG.warn("could not write the status of a pool; trying again", pool=name, error=error)
 
     def _usage_of(self, name: str) -> usage.Usage | None:
-        return self._reconciler.book.usage(name) if name in self._config.pools else None
+        return self._reconciler.book.usage(name) if name in self._configuration.current.pools else None

@@ -3,6 +3,7 @@
 - Helm installs definitions once and never upgrades them; this applies them server-side, and deletes nothing, ever.
 - A definition of the group that this version does not bring is marked to be kept, so that a chart that no longer lists it does not take it away,
   and with it every object of that kind.
+- MetalLB's definition of BGPPeer converts through a webhook that goes with MetalLB. That ends first: until then the objects cannot be read.
 """
 
 import asyncio
@@ -18,10 +19,23 @@ from metallb_core.runtime import log
 LOG = log.get("crds")
 
 
+class Conversion(meta.Wire, frozen=True):
+    """How versions become each other."""
+
+    strategy: str = "None"
+
+
+class DefinitionSpec(meta.Wire, frozen=True):
+    """Of the spec only that is of interest."""
+
+    conversion: Conversion = Conversion()
+
+
 class Definition(meta.Wire, frozen=True):
-    """Of the server's answer nothing but the name is of interest."""
+    """Of the server's answer nothing else is of interest."""
 
     metadata: meta.ObjectMeta
+    spec: DefinitionSpec = DefinitionSpec()
 
 
 DEFINITIONS = resources.cluster_scoped(
@@ -33,6 +47,9 @@ async def apply(client: clients.Client) -> None:
     """Apply every definition, then protect what other versions brought. Raises ApiError, Unreachable."""
     for definition in crd.definitions():
         name = definition["metadata"]["name"]
+        if await _converts_by_webhook(client, name):
+            await client.merge_patch(DEFINITIONS, name, None, crd.without_webhook())
+            LOG.info("no longer converted by a webhook", definition=name)
         await client.apply(DEFINITIONS, name, None, definition, field_manager=crd.FIELD_MANAGER)
         LOG.info("applied", definition=name)
     for name in crd.OTHER_NAMES:
@@ -43,6 +60,16 @@ async def apply(client: clients.Client) -> None:
                 raise
         else:
             LOG.info("kept", definition=name)
+
+
+async def _converts_by_webhook(client: clients.Client, name: str) -> bool:
+    try:
+        found = await client.get(DEFINITIONS, name)
+    except errors.ApiError as error:
+        if error.not_found:
+            return False
+        raise
+    return found.spec.conversion.strategy == "Webhook"
 
 
 async def run() -> int:

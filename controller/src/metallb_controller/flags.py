@@ -39,17 +39,54 @@ METRICS_CERTIFICATES: Final = settings.text(
     "metrics-cert-dir", "", "Folder with tls.crt and tls.key for the metrics; unset: a self-signed certificate."
 )
 TLS_MIN_VERSION: Final = settings.text(
-    "tls-min-version", "", "Least TLS version of the metrics: VersionTLS12 or VersionTLS13."
+    "tls-min-version", "", "Least TLS version of the metrics and the webhook: VersionTLS12 or VersionTLS13."
 )
 TLS_CIPHERS: Final = settings.text(
-    "tls-cipher-suites", "", "Cipher suites of the metrics, comma separated; TLS 1.2 only."
+    "tls-cipher-suites", "", "Cipher suites of the metrics and the webhook, comma separated; TLS 1.2 only."
 )
-TLS_CURVES: Final = settings.text("tls-curve-preferences", "", "Curve numbers of the metrics, comma separated.")
+TLS_CURVES: Final = settings.text(
+    "tls-curve-preferences", "", "Curve numbers of the metrics and the webhook, comma separated."
+)
 WEBHOOK_MODE: Final = settings.choice(
     "webhook-mode",
     "enabled",
-    "Accepted for old manifests: objects are checked by the API server's own rules and at load, not by a webhook.",
+    "Whether objects are checked by a webhook when they are written; onlywebhook does nothing else; disabled removes its registration.",
     choices=("enabled", "disabled", "onlywebhook"),
+)
+WEBHOOK_POLICY: Final = settings.choice(
+    "webhook-failure-policy",
+    "Ignore",
+    "What the API server does with a write while no webhook answers: Ignore stores it unchecked, Fail refuses it.",
+    choices=("Ignore", "Fail"),
+)
+WEBHOOK_SECRET: Final = settings.text(
+    "webhook-secret", "metallb-webhook-cert", "Secret with the webhook's certificate, kept filled and renewed."
+)
+WEBHOOK_SERVICE: Final = settings.text(
+    "cert-service-name",
+    "metallb-webhook-service",
+    "Service that leads to the webhook; the certificate is for its name.",
+)
+WEBHOOK_OWNER: Final = settings.text(
+    "webhook-owner",
+    "",
+    "ClusterRole that owns the webhook's registration, which goes when it goes; unset: the namespace owns it.",
+    env="METALLB_WEBHOOK_OWNER",
+)
+CERT_ROTATION_DISABLED: Final = settings.boolean(
+    "disable-cert-rotation",
+    False,
+    "Make no certificate for the webhook; read the files of --cert-dir, also when they change.",
+)
+CERT_FOLDER: Final = settings.text(
+    "cert-dir",
+    "/tmp/k8s-webhook-server/serving-certs",
+    "Folder with tls.crt, tls.key and perhaps ca.crt for the webhook; read with --disable-cert-rotation only.",
+)
+WEBHOOK_HTTP2: Final = settings.boolean(
+    "webhook-http2",
+    False,
+    "Accepted for old manifests: the webhook speaks HTTP/1.1, which is all that the API server needs.",
 )
 PPROF: Final = settings.text("pprof-bind-address", "", "Ignored: there is no Go profile to serve.")
 KUBECONFIG: Final = settings.text("kubeconfig", "", "Configuration file to use outside a cluster.", env="KUBECONFIG")
@@ -57,5 +94,6 @@ WORKERS: Final = settings.integer("workers", 32, "Services handled at the same t
 
 ALL: Final = (
     BGP_TYPE, NAMESPACE, POD_NAME, ML_SECRET_NAME, DEPLOYMENT, LB_CLASS, LOG_LEVEL, PORT, HEALTH_PORT, METRICS_CERTIFICATES, TLS_MIN_VERSION,
-    TLS_CIPHERS, TLS_CURVES, WEBHOOK_MODE, KUBECONFIG, PPROF, WORKERS,
+    TLS_CIPHERS, TLS_CURVES, WEBHOOK_MODE, WEBHOOK_POLICY, WEBHOOK_SECRET, WEBHOOK_SERVICE, WEBHOOK_OWNER, CERT_ROTATION_DISABLED,
+    CERT_FOLDER, WEBHOOK_HTTP2, KUBECONFIG, PPROF, WORKERS,
 )  # fmt: skip

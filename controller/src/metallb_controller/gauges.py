@@ -44,6 +44,22 @@ class Pools(registry.Collector):
             yield family
 
 
+class NotAnnounced(registry.Collector):
+    """How many Services are not announced, by reason, as their conditions say. `counts` gives them."""
+
+    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[metrics_core.Metric]:
+        """One family."""
+        family = metrics_core.GaugeMetricFamily(
+            "metallb_services_not_announced", "Services that no node announces, by reason.", labels=["reason"]
+        )
+        for reason, count in sorted(self._counts().items()):
+            family.add_metric([reason], count)
+        yield family
+
+
 class Metrics:
     """Histograms and counters of one controller."""
 

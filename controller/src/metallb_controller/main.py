@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import pathlib
 import random
 import socket
 import sys
 
-from metallb_controller import controller, flags
+from metallb_controller import controller, flags, program
+from metallb_controller.admission import registration, webhook
 from metallb_core import version
 from metallb_core.kube import client as clients
 from metallb_core.kube import connection, events, instruments, serving
@@ -15,8 +17,8 @@ from metallb_core.runtime import log, metrics, settings, tls
 
 LOG = log.get("controller")
 COMPONENT = "metallb-controller"
-# Connections beside the workers' own: four watches, the lease, Events, pool status.
-SPARE_CONNECTIONS = 16
+# Connections beside the workers' own: some twenty watches, which hold one each; the lease, Events, pool status, questions to the webhook.
+SPARE_CONNECTIONS = 32
 STOP_SECONDS = 8.0
 
 
@@ -45,6 +47,7 @@ async def run(values: settings.Values) -> int:
                 secret=values[flags.ML_SECRET_NAME],
                 deployment=values[flags.DEPLOYMENT],
                 workers=values[flags.WORKERS],
+                reconciles=values[flags.WEBHOOK_MODE] != "onlywebhook",
             ),
             client=client,
             clock=clock,
@@ -54,7 +57,7 @@ async def run(values: settings.Values) -> int:
             collectors=registry.collectors,
         )
         return await serving.run(
-            one,
+            program.Program(one, _checking(values, namespace, options, client, clock, one)),
             client=client,
             clock=clock,
             registry=registry,
@@ -64,6 +67,38 @@ async def run(values: settings.Values) -> int:
             options=options,
             stop_seconds=STOP_SECONDS,
         )
+
+
+def _checking(
+    values: settings.Values,
+    namespace: str,
+    options: tls.Options,
+    client: clients.Client,
+    clock: clocks.Clock,
+    one: controller.Controller,
+) -> webhook.Webhook | registration.Remover:
+    """The webhook, or what keeps it away."""
+    if values[flags.WEBHOOK_MODE] == "disabled":
+        return registration.Remover(client, clock, random.Random())
+    target = registration.Target(
+        namespace=namespace,
+        service=values[flags.WEBHOOK_SERVICE],
+        failure_policy=values[flags.WEBHOOK_POLICY],
+        cluster_role=values[flags.WEBHOOK_OWNER],
+    )
+    return webhook.Webhook(
+        webhook.Settings(
+            target=target,
+            secret=values[flags.WEBHOOK_SECRET],
+            folder=pathlib.Path(values[flags.CERT_FOLDER]) if values[flags.CERT_ROTATION_DISABLED] else None,
+            options=options,
+        ),
+        client=client,
+        clock=clock,
+        random=random.Random(),
+        known=one.configuration.resources,
+        wait_known=one.configuration.wait_synced,
+    )
 
 
 def main() -> int:

@@ -8,13 +8,17 @@
   address to somebody else would give it twice. When there is nothing more to write, the standing state is written once more: the server's answer
   tells whether that changed anything.
 - An Event tells of a change once; that a resync reaches the same conclusion is no news.
+- The condition `metallb.io/Allocated` goes into the patch of the address, and into a patch of its own only where nothing else changes. It is a
+  strategic merge patch, so conditions of other writers stay.
 """
 
 from collections.abc import Callable, Iterable
 
+from metallb_controller.conditions import allocated
 from metallb_core.allocation import converge, ledger, request, waiting
+from metallb_core.api import conditions as wires
 from metallb_core.config import compiled
-from metallb_core.domain import services
+from metallb_core.domain import conditions, services
 from metallb_core.kube import client as clients
 from metallb_core.kube import errors, events, resources, store
 from metallb_core.runtime import clock, log
@@ -22,16 +26,23 @@ from metallb_core.runtime import clock, log
 LOG = log.get("allocation")
 
 
-def patch(service: services.Service, plan: converge.Plan) -> dict[str, object]:
-    """The status patch that makes `plan` true: addresses and annotation together, on the version that was decided on."""
+def patch(
+    service: services.Service, plan: converge.Plan, told: list[dict[str, str]] | None = None
+) -> dict[str, object]:
+    """The status patch that makes `plan` true: addresses, annotation and conditions together, on the version that was decided on."""
     ingress = [{"ip": str(address)} for address in plan.addresses]
     return {
         "metadata": {
             "resourceVersion": service.resource_version,
             "annotations": {request.ALLOCATED_FROM: plan.pool},
         },
-        "status": {"loadBalancer": {"ingress": ingress or None}},
+        "status": {"loadBalancer": {"ingress": ingress or None}, **({"conditions": told} if told else {})},
     }
+
+
+def patch_of_conditions(service: services.Service, told: list[dict[str, str]]) -> dict[str, object]:
+    """The status patch that changes conditions and nothing else."""
+    return {"metadata": {"resourceVersion": service.resource_version}, "status": {"conditions": told}}
 
 
 def _seniority(service: services.Service) -> tuple[bool, str, services.ServiceKey]:
@@ -65,6 +76,8 @@ class Reconciler:
         self._written_on: dict[services.ServiceKey, str] = {}
         self._noticed: dict[services.ServiceKey, float] = {}
         self._told: dict[services.ServiceKey, frozenset[converge.EventIntent]] = {}
+        # Services that belong to another class since a moment ago, and the conditions they had when they were ours.
+        self._leaving: dict[services.ServiceKey, tuple[conditions.Condition, ...]] = {}
         self._waiting = waiting.Waiting()
         self.book = ledger.Ledger()
 
@@ -102,11 +115,16 @@ class Reconciler:
         ]
         self._requeue([*affected, *self._waiting.all()])
 
-    def observed(self, key: services.ServiceKey, service: services.Service | None) -> None:
-        """The informer shows a Service anew."""
+    def observed(
+        self, key: services.ServiceKey, old: services.Service | None, service: services.Service | None
+    ) -> None:
+        """The informer shows a Service anew; `old` is what it showed before."""
+        self._leaving.pop(key, None)
         if service is None or not converge.is_ours(service, self._class):
             touched = self.book.forget(key)
             self._forget(key)
+            if service is not None and old is not None and converge.is_ours(old, self._class):
+                self._leaving[key] = old.conditions
         else:
             touched = self.book.observe(service)
         self._touched(touched)
@@ -116,35 +134,50 @@ class Reconciler:
     async def reconcile(self, key: services.ServiceKey) -> None:
         """Make one Service right. Raises ApiError and Unreachable, to be tried again."""
         service = self._services.get(key)
-        if service is None or service.deleting or not converge.is_ours(service, self._class):
+        if service is None or service.deleting or self._written_on.get(key) == service.resource_version:
             return
-        if self._written_on.get(key) == service.resource_version:
+        if not converge.is_ours(service, self._class):
+            await self._leave(service)
             return
         plan = converge.converge(service, self.book, self._config.pools.values(), left_out=self._config.left_out)
         self._wait_or_not(service, plan)
         unsettled = self.book.reserved(key)
+        told = self._news(service, plan)
         if plan.write or (unsettled and unsettled != plan.addresses):
             if plan.addresses:
                 self._noticed.setdefault(key, self._clock.monotonic())
                 # A reservation may take an address that others hope for, and frees none.
                 self._on_pools(self.book.reserve(service, plan.addresses))
-            if not await self._write(service, plan):
+            version = await self._write(service, patch(service, plan, told))
+            if version is None:
                 return
+            if version != service.resource_version:
+                self._assigned(service, plan)
+            told = []
         self._tell(service, plan)
+        if told:
+            await self._write(service, patch_of_conditions(service, told))
 
-    async def _write(self, service: services.Service, plan: converge.Plan) -> bool:
-        """Write, and say whether it took place; False for a Service that changed meanwhile. Raises ApiError, Unreachable."""
+    async def _leave(self, service: services.Service) -> None:
+        """Take our conditions off a Service that is not ours, unless whoever it belongs to now has written them."""
+        kinds = allocated.stale(service)
+        if kinds and (not service.is_load_balancer or self._leaving.get(service.key) == service.conditions):
+            await self._write(service, patch_of_conditions(service, [wires.remove(kind) for kind in kinds]))
+        self._leaving.pop(service.key, None)
+
+    async def _write(self, service: services.Service, body: dict[str, object]) -> str | None:
+        """Write; the version that stands now, None for a Service that changed meanwhile. Raises ApiError, Unreachable."""
         key = service.key
         self._written_on[key] = service.resource_version
         try:
-            answer = await self._client.merge_patch(
-                resources.SERVICES, key.name, key.namespace, patch(service, plan), subresource="status"
+            answer = await self._client.strategic_patch(
+                resources.SERVICES, key.name, key.namespace, body, subresource="status"
             )
         except errors.ApiError as error:
             self._written_on.pop(key, None)
             if error.conflict or error.not_found:
                 # The Service changed or went; the informer brings the news, and the key with it.
-                return False
+                return None
             raise
         except errors.Unreachable:
             self._written_on.pop(key, None)
@@ -155,19 +188,29 @@ class Reconciler:
             shown = self._services.get(key)
             if shown is not None and shown.resource_version == service.resource_version:
                 self._touched(self.book.observe(shown))
-            return True
+        return answer.metadata.resource_version
+
+    # Consequences
+
+    def _news(self, service: services.Service, plan: converge.Plan) -> list[dict[str, str]]:
+        """The conditions to write or to take out, for a strategic merge patch."""
+        if not service.is_load_balancer:
+            return [wires.remove(kind) for kind in allocated.stale(service)]
+        wanted = allocated.wanted(service, plan)
+        now = clock.rfc3339(self._clock.now())
+        return [wires.write(each) for each in conditions.changed(wanted, service.conditions, now)]
+
+    def _assigned(self, service: services.Service, plan: converge.Plan) -> None:
+        """Addresses were written."""
         LOG.info(
             "assigned" if plan.addresses else "cleared",
-            service=str(key),
+            service=str(service.key),
             addresses=[str(address) for address in plan.addresses],
             pool=plan.pool or "",
         )
-        noticed = self._noticed.pop(key, None)
+        noticed = self._noticed.pop(service.key, None)
         if noticed is not None and not service.ingress:
             self._on_latency(self._clock.monotonic() - noticed)
-        return True
-
-    # Consequences
 
     def _wait_or_not(self, service: services.Service, plan: converge.Plan) -> None:
         if plan.waits_for is not None and not plan.waits_for:
@@ -202,3 +245,4 @@ class Reconciler:
         self._written_on.pop(key, None)
         self._noticed.pop(key, None)
         self._told.pop(key, None)
+        self._leaving.pop(key, None)

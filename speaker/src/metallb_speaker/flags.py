@@ -63,6 +63,17 @@ TLS_CIPHERS: Final = settings.text(
 TLS_CURVES: Final = settings.text("tls-curve-preferences", "", "Curve numbers of the metrics, comma separated.")
 PPROF: Final = settings.text("pprof-bind-address", "", "Ignored: there is no Go profile to serve.")
 KUBECONFIG: Final = settings.text("kubeconfig", "", "Configuration file to use outside a cluster.", env="KUBECONFIG")
+BGP_DRAIN: Final = settings.integer(
+    "bgp-drain-ms",
+    1000,
+    "How long, when this speaker stops or its node is drained, routes carry the GRACEFUL_SHUTDOWN community before they are withdrawn;"
+    " milliseconds. What exceeds the pod's grace period is cut off.",
+    minimum=0,
+    maximum=600000,
+)
+DRAIN_TAINT: Final = settings.text(
+    "drain-taint", "", "Key of a taint that takes announcements off a node; unset: taints do not matter."
+)
 LINGER: Final = settings.integer(
     "linger-ms",
     1000,
@@ -82,5 +93,5 @@ BGP_DEBOUNCE: Final = settings.integer(
 ALL: Final = (
     BGP_TYPE, NAMESPACE, HOST, NODE_NAME, POD_NAME, ML_BIND_ADDRESS, ML_BIND_PORT, ML_LABELS, ML_SECRET_KEY_PATH, ML_WAN, ML_PROFILE,
     LB_CLASS, IGNORE_EXCLUDE, LOG_LEVEL, PORT, HEALTH_PORT, METRICS_CERTIFICATES, TLS_MIN_VERSION, TLS_CIPHERS, TLS_CURVES, KUBECONFIG, PPROF,
-    LINGER, BGP_DEBOUNCE,
+    LINGER, BGP_DRAIN, DRAIN_TAINT, BGP_DEBOUNCE,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from prometheus_client import metrics_core, registry
 
 from metallb_core.announcement import difference
 from metallb_core.domain import addresses, services
+from metallb_speaker import reconcile
 
 Counts = tuple[int, int, int]
 
@@ -60,14 +61,18 @@ class Metrics:
         )
 
     def announced(
-        self, key: services.ServiceKey, before: tuple[addresses.Address, ...], now: tuple[addresses.Address, ...]
+        self,
+        key: services.ServiceKey,
+        protocol: reconcile.Protocol,
+        before: tuple[addresses.Address, ...],
+        now: tuple[addresses.Address, ...],
     ) -> None:
-        """The addresses announced for a Service changed."""
+        """The addresses announced for a Service by one protocol changed."""
         for address in before:
             if address not in now:
-                self._announced.remove(str(key), "layer2", self._node, str(address))
+                self._announced.remove(str(key), protocol.value, self._node, str(address))
         for address in now:
-            self._announced.labels(str(key), "layer2", self._node, str(address)).set(1)
+            self._announced.labels(str(key), protocol.value, self._node, str(address)).set(1)
 
     def packets(self, counts: Mapping[addresses.Address, Counts], held: difference.Announced) -> None:
         """Add what the deadline process counted since the last time; series of addresses no longer held are dropped."""

@@ -11,7 +11,8 @@ from metallb_core.kube import client as clients
 from metallb_core.kube import connection, errors, events, instruments, resources, serving
 from metallb_core.runtime import clock as clocks
 from metallb_core.runtime import log, metrics, settings, tls
-from metallb_speaker import flags, gauges, speaker
+from metallb_speaker import flags, gauges, place, speaker
+from metallb_speaker.bgp import gauges as bgp_gauges
 from metallb_speaker.layer2 import exclusions
 
 LOG = log.get("speaker")
@@ -20,7 +21,7 @@ OVERRIDE = pathlib.Path("/etc/metallb/memberlist/config.json")
 STOP_SECONDS = 8.0
 
 
-def settings_of(values: settings.Values, namespace: str) -> speaker.Settings:
+def settings_of(values: settings.Values, namespace: str) -> place.Place:
     """The speaker's settings. Raises SettingsError and ExclusionError with what to mend."""
     node = values[flags.NODE_NAME]
     if not node:
@@ -30,7 +31,7 @@ def settings_of(values: settings.Values, namespace: str) -> speaker.Settings:
         override = OVERRIDE.read_text()
     except FileNotFoundError:
         override = ""
-    return speaker.Settings(
+    return place.Place(
         node=node,
         namespace=namespace,
         load_balancer_class=values[flags.LB_CLASS],
@@ -44,6 +45,8 @@ def settings_of(values: settings.Values, namespace: str) -> speaker.Settings:
         key_folder=pathlib.Path(path) if path else None,
         exclude=exclusions.load(),
         linger=values[flags.LINGER] / 1000,
+        bgp_drain=values[flags.BGP_DRAIN] / 1000,
+        drain_taint=values[flags.DRAIN_TAINT],
     )
 
 
@@ -62,8 +65,8 @@ async def owner_of(client: clients.Client, namespace: str, pod: str) -> meta.Own
 async def run(values: settings.Values) -> int:
     """Run until a signal; the exit status."""
     clock = clocks.SystemClock()
-    place = connection.discover(values[flags.KUBECONFIG] or None)
-    namespace = values[flags.NAMESPACE] or place.namespace or "metallb-system"
+    found = connection.discover(values[flags.KUBECONFIG] or None)
+    namespace = values[flags.NAMESPACE] or found.namespace or "metallb-system"
     chosen = settings_of(values, namespace)
     options = tls.Options.parse(values[flags.TLS_MIN_VERSION], values[flags.TLS_CIPHERS], values[flags.TLS_CURVES])
     registry = metrics.Registry()
@@ -71,7 +74,7 @@ async def run(values: settings.Values) -> int:
     LOG.debug("settings", **values.as_fields())
     LOG.info("starting", version=version.__version__, node=chosen.node, namespace=namespace)
     async with clients.Client(
-        place, user_agent=f"{COMPONENT}/{version.__version__}", on_request=shared.request
+        found, user_agent=f"{COMPONENT}/{version.__version__}", on_request=shared.request
     ) as client:
         recorder = events.EventRecorder(client, COMPONENT, chosen.node, clock)
         one = speaker.Speaker(
@@ -79,6 +82,7 @@ async def run(values: settings.Values) -> int:
             client=client,
             clock=clock,
             registry_metrics=gauges.Metrics(registry.collectors, chosen.node),
+            session_metrics=bgp_gauges.Sessions(registry.collectors),
             shared_metrics=shared,
             recorder=recorder,
             owner=await owner_of(client, namespace, values[flags.POD_NAME]),
@@ -93,7 +97,7 @@ async def run(values: settings.Values) -> int:
             metrics_port=values[flags.PORT],
             certificate_folder=values[flags.METRICS_CERTIFICATES],
             options=options,
-            stop_seconds=STOP_SECONDS,
+            stop_seconds=STOP_SECONDS + chosen.bgp_drain,
         )
 
 

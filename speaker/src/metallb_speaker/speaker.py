@@ -2,53 +2,44 @@
 
 - An event says only what may have changed; an index says which Services that can affect.
 - A change of members, links or nodes may affect every Service: one sweep over those that have an address, without waiting for anything.
-- Nothing is announced before every informer has synced and, with membership, before its word counts.
+- Nothing is announced before every informer that it depends on has synced and, over layer 2 with membership, before its word counts.
 """
 
 import asyncio
-import dataclasses
-import pathlib
+import random
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
+from metallb_core.announcement import routes as books
 from metallb_core.api import meta, v1beta1, workloads
 from metallb_core.domain import addresses, endpoints, nodes, reasons, services
 from metallb_core.kube import client as clients
-from metallb_core.kube import events, following, informer, instruments, resources
+from metallb_core.kube import events, instruments
 from metallb_core.runtime import clock, heap, log, supervise
-from metallb_speaker import capability, gauges, keyring, peers, reconcile, reports, world
+from metallb_speaker import (
+    capability,
+    compiling,
+    configuration,
+    draining,
+    gauges,
+    joining,
+    peers,
+    place,
+    reconcile,
+    reports,
+    sources,
+    world,
+)
+from metallb_speaker.bfd import settings as bfd_settings
+from metallb_speaker.bgp import advertising
+from metallb_speaker.bgp import gauges as bgp_gauges
 from metallb_speaker.deadline import client as deadline
 from metallb_speaker.layer2 import claims, link
-from metallb_speaker.status import plan, writer
+from metallb_speaker.status import objects, writers
 
 LOG = log.get("speaker")
-KEY_CHECK_SECONDS = 10.0
-KEY_RETRY_SECONDS = 2.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a speaker needs to know about its place. `member_labels` empty: no membership."""
-
-    node: str
-    namespace: str
-    load_balancer_class: str = ""
-    ignore_exclude_label: bool = False
-    member_labels: str = ""
-    member_address: str = ""
-    member_advertised: str = ""
-    member_port: int = 7946
-    member_profile: str = "fast"
-    member_override: str = ""
-    key_folder: pathlib.Path | None = None
-    exclude: tuple[str, ...] = ()
-    linger: float = 1.0
-
-    @property
-    def has_members(self) -> bool:
-        """Whether membership is on."""
-        return bool(self.member_labels and self.member_address)
+# What a restarted speaker said before it restarted is put right when its sessions have had the time to come back.
+RESTORE_SECONDS = 10.0
 
 
 class _Responder:
@@ -69,178 +60,176 @@ class Speaker:
 
     def __init__(
         self,
-        settings: Settings,
+        where: place.Place,
         *,
         client: clients.Client,
         clock: clock.Clock,
         registry_metrics: gauges.Metrics,
+        session_metrics: bgp_gauges.Sessions,
         shared_metrics: instruments.Instruments,
         recorder: events.EventRecorder,
         owner: meta.OwnerReference | None,
     ) -> None:
-        self._settings = settings
+        self._place = where
         self._clock = clock
         self._metrics = registry_metrics
+        self._session_metrics = session_metrics
         self._instruments = shared_metrics
         self._recorder = recorder
-        self._exclude = tuple(re.compile(pattern) for pattern in settings.exclude)
+        self._exclude = tuple(re.compile(pattern) for pattern in where.exclude)
         self._stopping = False
-        # Set once it is known who is alive: before that nothing is decided, so nothing is given up either.
+        # Set once it is known who is alive: before that nothing is decided over layer 2, so nothing is given up either.
         self._counts = asyncio.Event()
+        self._is_advertising = False
         self._process_task: asyncio.Task[None] | None = None
-        self._rotation: keyring.Rotation | None = None
         self._problem = ""
         self._process = deadline.Client(
             on_links=self._links_changed,
             on_members=self._members_changed,
             on_counters=self._counted,
             on_conflict=self._conflicting,
+            on_bfd=self._paths_changed,
+            on_bfd_counters=session_metrics.counted,
             on_warning=self._warned,
             on_exit=self._exited,
-            linger=settings.linger,
+            linger=where.linger,
         )
-        namespace = settings.namespace
-        self._services = following.follow(
-            client, resources.SERVICES, on_change=self._service_changed, clock=clock, logger=LOG
-        )
-        self._slices = following.follow(
-            client, resources.ENDPOINT_SLICES, on_change=self._slice_changed, clock=clock, logger=LOG
-        )
-        self._nodes = following.follow(client, resources.NODES, on_change=self._node_changed, clock=clock, logger=LOG)
-        self._pools = following.follow(
+        self._sources = sources.Sources(
             client,
-            resources.IP_ADDRESS_POOLS,
-            namespace=namespace,
-            on_change=self._pool_changed,
             clock=clock,
-            logger=LOG,
-        )
-        self._advertisements = following.follow(
-            client,
-            resources.L2_ADVERTISEMENTS,
-            namespace=namespace,
-            on_change=self._advertisement_changed,
-            clock=clock,
-            logger=LOG,
-        )
-        self._statuses = following.follow(
-            client,
-            resources.SERVICE_L2_STATUSES,
-            namespace=namespace,
-            on_change=self._status_changed,
-            clock=clock,
-            logger=LOG,
-        )
-        self._pods = following.follow(
-            client,
-            resources.PODS,
-            namespace=namespace,
-            label_selector=settings.member_labels or None,
-            on_change=self._pod_changed,
-            clock=clock,
-            logger=LOG,
+            namespace=where.namespace,
+            node=where.node,
+            member_labels=where.member_labels if where.has_members else "",
+            on_service=self._service_changed,
+            on_slice=self._slice_changed,
+            on_node=self._node_changed,
+            on_pool=self._pool_changed,
+            on_configuration=self._configuration_changed,
+            on_layer2_status=self._layer2_status_changed,
+            on_bgp_status=self._bgp_status_changed,
+            on_pod=self._pod_changed,
         )
         self._world = world.World(
-            services=self._services.store,
-            slices=self._slices.store,
-            nodes=self._nodes.store,
-            pools=self._pools.store,
-            advertisements=self._advertisements.store,
-            ignore_exclude_label=settings.ignore_exclude_label,
+            self._sources.stores(),
+            ignore_exclude_label=where.ignore_exclude_label,
+            drain_taint=where.drain_taint,
         )
-        if settings.has_members:
+        if where.has_members:
             # Until membership's word counts nobody is alive, this node included.
             self._world.set_members({})
+        book = books.Book()
+        self._advertising = advertising.Advertising(
+            clock=clock,
+            random=random.Random(),
+            node=where.node,
+            namespace=where.namespace,
+            book=book,
+            watch=self._watch_paths,
+            on_session=self._session_changed,
+            on_told=self._peer_told,
+            on_conditions=self._conditions_changed,
+        )
+        session_metrics.read = lambda: self._advertising.sessions().values()
         self._reconciler = reconcile.Reconciler(
-            node=settings.node,
-            load_balancer_class=settings.load_balancer_class,
+            node=where.node,
+            load_balancer_class=where.load_balancer_class,
             seen=self._world,
             responder=_Responder(self._process),
+            sessions=self._advertising,
+            book=book,
             on_outcome=self._decided,
         )
+        self._draining = draining.Draining(clock, where.bgp_drain, self._leaving_changed)
         self._reports = reports.Reports(
-            node=settings.node,
+            node=where.node,
             clock=clock,
             recorder=recorder,
             metrics=registry_metrics,
-            statuses=writer.Writer(
+            write_layer2=writers.of_layer2(
                 client,
-                namespace=namespace,
-                node=settings.node,
+                namespace=where.namespace,
+                node=where.node,
                 owner=owner,
-                observed=self._statuses.store,
+                observed=self._sources.layer2_statuses.store,
                 announced=self._reconciler.announced.get,
-            ),
+            ).write,
+            write_bgp=writers.of_bgp(
+                client,
+                namespace=where.namespace,
+                node=where.node,
+                owner=owner,
+                observed=self._sources.bgp_statuses.store,
+                told=self._advertising.told,
+            ).write,
             refusal=self._standing_refusal,
             on_error=self._report_failed,
         )
+        self._state = configuration.State(client, clock, namespace=where.namespace, node=where.node, owner=owner)
+        self._compiling = compiling.Compiling(
+            node=where.node,
+            followed=self._sources,
+            seen=self._world,
+            advertising=self._advertising,
+            instruments=shared_metrics,
+            on_configured=self._state.configured,
+            on_changed=self._config_changed,
+        )
         self._peers = peers.Peers(
-            own_address=settings.member_advertised or settings.member_address,
+            own_address=where.member_advertised or where.member_address,
             clock=clock,
-            pods=self._pods.store,
+            pods=self._sources.pods.store,
             join=self._process.join,
             on_members=self._members_count,
         )
-        self._config_changed = asyncio.Event()
+        self._joining = joining.Joining(
+            clock=clock,
+            process=self._process,
+            others=self._peers,
+            key_folder=where.key_folder,
+            start=self._start_member,
+            on_problem=self._set_problem,
+        )
 
     # Assembly
 
     def parts(self) -> list[supervise.Part]:
         """What runs, in the order of starting; what hands over comes last, so that it stops first."""
-        parts = [
-            supervise.Part(name=f"watch {each.resource.plural}", run=each.run)
-            for each in (self._services, self._slices, self._nodes, self._pools, self._advertisements, self._statuses)
-        ]
-        if self._settings.has_members:
-            parts.append(supervise.Part(name="watch pods", run=self._pods.run))
-        parts += [
+        return [
+            *self._sources.parts(),
             supervise.Part(name="events", run=self._recorder.run),
-            supervise.Part(name="status objects", run=self._reports.statuses.run),
+            supervise.Part(name="layer 2 status objects", run=self._reports.statuses.run),
+            supervise.Part(name="BGP status objects", run=self._reports.bgp_statuses.run),
             supervise.Part(name="refusals", run=self._reports.refusals.run),
-            supervise.Part(name="configuration", run=self._run_configuration),
-            supervise.Part(name="announcing", run=self._run_announcing),
+            *self._state.parts(),
+            supervise.Part(name="configuration", run=self._compiling.run),
+            supervise.Part(name="draining", run=self._draining.run),
+            supervise.Part(name="announcing", run=self._reconciler.run),
+            supervise.Part(name="layer 2", run=self._open_layer2, finite=True),
+            supervise.Part(name="BGP", run=self._open_bgp, finite=True),
             supervise.Part(name="deadline process", run=self._run_process, stop=self._stop_process),
+            supervise.Part(name="BGP sessions", run=self._advertising.run, stop=self._stop_sessions),
         ]
-        return parts
 
     def failing(self) -> dict[str, str]:
         """What keeps this speaker from being ready, by name."""
         found = {}
-        for each in self._watched():
+        for each in self._sources.all:
             if not each.synced:
                 found[each.resource.plural] = each.problem or "not yet listed"
         if not found and not self._counts.is_set():
-            found["announcing"] = self._problem or (
-                "waiting for membership" if self._settings.has_members else "starting"
-            )
+            found["announcing"] = self._problem or ("waiting for membership" if self._place.has_members else "starting")
         if self._process.pid is None:
             found["deadline process"] = "not running"
         return found
 
     # Running
 
-    def _watched(self) -> list[informer.Informer[Any, Any, Any]]:
-        """What has to be known before anything is decided."""
-        watched: list[informer.Informer[Any, Any, Any]] = [
-            self._services,
-            self._slices,
-            self._nodes,
-            self._pools,
-            self._advertisements,
-            self._statuses,
-        ]
-        return [*watched, self._pods] if self._settings.has_members else watched
-
     async def _run_process(self) -> None:
         self._process_task = asyncio.current_task()
         self._process.start()
-        await self._wait_synced()
-        if self._settings.has_members:
-            await self._start_membership()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._peers.run())
-                if self._rotation is not None:
-                    group.create_task(self._watch_key())
+        await sources.wait_synced(self._sources.layer2)
+        if self._place.has_members:
+            await self._joining.run()
         else:
             LOG.warn("membership is off: every Node counts as able to announce, so speakers must run on all of them")
             self._counts.set()
@@ -249,95 +238,98 @@ class Speaker:
     async def _stop_process(self) -> None:
         """Leave first: the next owner announces while this one still answers."""
         self._stopping = True
-        await self._process.wait_stopped(self._settings.linger)
+        await self._process.wait_stopped(self._place.linger)
         if self._process_task is not None:
             self._process_task.cancel()
 
-    async def _run_announcing(self) -> None:
-        await self._wait_synced()
+    async def _stop_sessions(self) -> None:
+        await self._advertising.wait_stopped(self._place.bgp_drain)
+
+    async def _open_layer2(self) -> None:
+        await sources.wait_synced(self._sources.layer2)
+        self._compiling.configure()
         await self._counts.wait()
         heap.freeze()
-        self._reconciler.mark_all()
-        while self._reconciler.sweep(reconcile.BATCH):  # noqa: ASYNC110 - work in pieces, not waiting
-            await asyncio.sleep(0)
+        self._reconciler.open(reconcile.Protocol.LAYER2)
+        await self._reconciler.drain()
         # What this node said before its restart is put right now, when it is known what is right.
-        for status in self._statuses.store.values():
-            self._reports.statuses.add(plan.service_of(status))
-        await self._reconciler.run()
+        for status in self._sources.layer2_statuses.store.values():
+            self._reports.statuses.add(objects.service_of(status))
 
-    async def _wait_synced(self) -> None:
-        for each in self._watched():
-            await each.wait_synced()
+    async def _open_bgp(self) -> None:
+        await sources.wait_synced(self._sources.bgp)
+        self._compiling.configure()
+        self._reconciler.open(reconcile.Protocol.BGP)
+        await self._reconciler.drain()
+        self._advertising.initial_complete()
+        self._is_advertising = True
+        for status in self._sources.bgp_statuses.store.values():
+            self._reports.bgp_statuses.add_after(objects.service_of(status), RESTORE_SECONDS)
 
-    async def _run_configuration(self) -> None:
-        """Compile again whenever an object of the configuration changed; many changes at once make one pass."""
-        await self._wait_synced()
-        self._config_changed.set()
-        while True:
-            await self._config_changed.wait()
-            self._config_changed.clear()
-            changed = self._world.recompile()
-            config = self._world.config
-            self._instruments.configured(stale=bool(config.problems))
-            if changed:
-                self._process.configure(self._world.intervals(), self._settings.exclude)
-                self._reconciler.mark_all()
-            await asyncio.sleep(0)
+    def _config_changed(self) -> None:
+        self._process.configure(self._world.intervals(), self._place.exclude)
+        self._reconciler.mark_all()
 
     # What informers say
 
     def _service_changed(self, key: services.ServiceKey, _old: object, _new: object) -> None:
         self._instruments.updates.inc()
-        self._mark(key)
+        self._reconciler.mark(key)
 
     def _slice_changed(
         self, _key: object, old: endpoints.EndpointSlice | None, new: endpoints.EndpointSlice | None
     ) -> None:
         for piece in (old, new):
             if piece is not None:
-                self._mark(piece.service)
+                self._reconciler.mark(piece.service)
 
-    def _node_changed(self, _key: str, old: nodes.Node | None, new: nodes.Node | None) -> None:
+    def _node_changed(self, key: str, old: nodes.Node | None, new: nodes.Node | None) -> None:
         # A kubelet's heartbeat changes nothing that is kept of a Node.
-        if old != new:
-            self._world.forget_view()
-            self._mark_all()
+        if not self._world.node_matters(old, new):
+            return
+        self._world.forget_view()
+        if key == self._place.node:
+            self._compiling.due()
+            advertises = len(self._reconciler.book) > 0
+            self._draining.observe(drained=self._world.drains(key), advertises=advertises)
+        self._reconciler.mark_all()
 
     def _pool_changed(self, _key: object, old: v1beta1.IPAddressPool | None, new: v1beta1.IPAddressPool | None) -> None:
         # Counters in its status change with every allocation and mean nothing here.
         if old is None or new is None or (old.spec, old.metadata.labels) != (new.spec, new.metadata.labels):
-            self._config_changed.set()
+            self._compiling.due()
 
-    def _advertisement_changed(self, *_: object) -> None:
-        self._config_changed.set()
+    def _configuration_changed(self, *_: object) -> None:
+        self._compiling.due()
 
-    def _status_changed(
+    def _layer2_status_changed(
         self, _key: object, old: v1beta1.ServiceL2Status | None, new: v1beta1.ServiceL2Status | None
     ) -> None:
         found = new or old
-        if not self._counts.is_set():
+        if found is None or not self._counts.is_set():
             return
-        if found is not None and (
-            plan.node_of(found) == self._settings.node or plan.service_of(found) in self._reconciler.announced
-        ):
-            self._reports.statuses.add(plan.service_of(found))
+        key = objects.service_of(found)
+        if objects.node_of(found) == self._place.node or key in self._reconciler.announced:
+            self._reports.statuses.add(key)
+
+    def _bgp_status_changed(
+        self, _key: object, old: v1beta1.ServiceBGPStatus | None, new: v1beta1.ServiceBGPStatus | None
+    ) -> None:
+        found = new or old
+        if found is not None and self._is_advertising:
+            self._reports.bgp_statuses.add(objects.service_of(found))
 
     def _pod_changed(self, _key: object, _old: workloads.Pod | None, _new: workloads.Pod | None) -> None:
         self._peers.pods_changed()
-
-    def _mark(self, key: services.ServiceKey) -> None:
-        self._reconciler.mark(key)
-
-    def _mark_all(self) -> None:
-        self._reconciler.mark_all()
 
     # What the deadline process says
 
     def _links_changed(self, table: link.Table) -> None:
         usable = frozenset(table.usable(self._exclude))
         LOG.debug("links", usable=sorted(usable))
-        self._world.set_own_links(self._settings.node, usable)
-        self._mark_all()
+        self._world.set_own_links(self._place.node, usable)
+        self._state.links(usable)
+        self._reconciler.mark_all()
 
     def _members_changed(self, members: Mapping[str, bytes]) -> None:
         # While leaving, membership empties; the addresses are answered for until the next owner is heard.
@@ -349,7 +341,7 @@ class Speaker:
         self._problem = ""
         self._world.set_members(members)
         self._counts.set()
-        self._mark_all()
+        self._reconciler.mark_all()
 
     def _counted(self, counts: Mapping[addresses.Address, gauges.Counts]) -> None:
         self._metrics.packets(counts, self._reconciler.announced)
@@ -363,80 +355,64 @@ class Speaker:
         )
         self._metrics.conflicts.labels(str(conflict.address)).inc()
 
+    def _watch_paths(self, configs: Iterable[bfd_settings.Config]) -> None:
+        wanted = tuple(configs)
+        self._session_metrics.watched(wanted)
+        self._process.bfd(wanted)
+
+    def _paths_changed(self, statuses: Mapping[str, bfd_settings.Status]) -> None:
+        self._session_metrics.paths(statuses)
+        self._advertising.paths_changed(statuses)
+
     def _warned(self, text: str) -> None:
         # Shown in /readyz too, while it may be what keeps this speaker from starting.
         self._problem = text
         LOG.warn(text)
+
+    def _set_problem(self, text: str) -> None:
+        self._problem = text
 
     def _exited(self, status: int) -> None:
         if not self._stopping:
             LOG.error("the deadline process ended and is started again", status=status)
             self._peers.restarted()
 
-    # What the reconciler says
+    # What is decided, and what becomes of it
 
     def _decided(self, key: services.ServiceKey, outcome: reconcile.Outcome) -> None:
         self._reports.outcome(key, outcome)
 
     def _standing_refusal(self, key: services.ServiceKey) -> tuple[services.Service, reasons.Refusal] | None:
-        service, refusal = self._world.services.get(key), self._reconciler.refusal(key)
-        if service is None or refusal is None or not self._reconciler.tells(service, refusal):
-            return None
-        return service, refusal
+        service = self._world.services.get(key)
+        refusal = self._reconciler.tells(service) if service is not None else None
+        return (service, refusal) if service is not None and refusal is not None else None
 
     def _report_failed(self, key: services.ServiceKey, error: Exception) -> None:
         self._instruments.update_errors.inc()
         LOG.warn("could not report; trying again", service=str(key), error=error)
 
-    # Membership
+    def _leaving_changed(self, leaving: bool) -> None:
+        self._world.set_leaving(leaving)
+        self._reconciler.mark_all()
 
-    async def _wait_key(self) -> bytes | None:
-        """The key, once its file can be read: the Secret may come later than the pod."""
-        folder = self._settings.key_folder
-        while folder is not None:
-            try:
-                return keyring.read(folder)
-            except OSError as error:
-                if not self._problem:
-                    LOG.warn("cannot read the membership key; waiting for it", error=error)
-                self._problem = f"cannot read the membership key: {error}"
-                await self._clock.sleep(KEY_RETRY_SECONDS)
-        return None
+    def _session_changed(self, name: str, established: bool) -> None:
+        advertised = self._reconciler.book.keys()
+        (self._reports.session_found if established else self._reports.session_lost)(advertised)
 
-    async def _start_membership(self) -> None:
-        settings = self._settings
-        key = await self._wait_key()
-        if key is None:
-            LOG.warn("membership is not encrypted: there is no key")
-        else:
-            self._rotation = keyring.Rotation(key)
+    def _peer_told(self, _name: str) -> None:
+        self._reports.peer_told(settled=self._advertising.settled)
+
+    def _conditions_changed(self) -> None:
+        self._state.sessions(self._advertising.conditions())
+
+    def _start_member(self, keys: tuple[bytes, ...]) -> None:
+        where = self._place
         self._process.start_membership(
-            settings.node,
-            bind_address=settings.member_address,
-            advertise_address=settings.member_advertised,
-            port=settings.member_port,
-            profile=settings.member_profile,
-            override=settings.member_override,
-            keys=(key,) if key else (),
+            where.node,
+            bind_address=where.member_address,
+            advertise_address=where.member_advertised,
+            port=where.member_port,
+            profile=where.member_profile,
+            override=where.member_override,
+            keys=keys,
         )
-
-    async def _watch_key(self) -> None:
-        """Follow the Secret's file: a changed key is phased in."""
-        assert self._settings.key_folder is not None
-        assert self._rotation is not None
-        keys = self._rotation.keys(self._clock.monotonic())
-        while True:
-            await self._clock.sleep(KEY_CHECK_SECONDS)
-            try:
-                key = keyring.read(self._settings.key_folder)
-            except OSError as error:
-                LOG.warn("cannot read the membership key; going on with the one there is", error=error)
-                continue
-            now = self._clock.monotonic()
-            if key is None:
-                continue
-            self._rotation.observe(key, now)
-            if self._rotation.keys(now) != keys:
-                keys = self._rotation.keys(now)
-                LOG.info("membership keys changed", accepted=len(keys))
-                self._process.set_keys(keys)

@@ -3,10 +3,11 @@
 `view()` is one immutable value, made anew only after something in it changed; a decision reads nothing else.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 from metallb_core.announcement import view
-from metallb_core.api import v1beta1
+from metallb_core.api import v1beta1, v1beta2, workloads
 from metallb_core.config import compiled
 from metallb_core.domain import addresses, endpoints, nodes, services
 from metallb_core.kube import store
@@ -29,27 +30,40 @@ def readable(texts: Iterable[str]) -> list[addresses.Interval]:
     return found
 
 
+Named = tuple[str, str]
+# Fields below have the modules' names.
+Services = store.Store[services.ServiceKey, services.Service]
+Nodes = store.Store[str, nodes.Node]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """What informers hold."""
+
+    services: Services = dataclasses.field(default_factory=store.Store)
+    slices: store.Store[Named, endpoints.EndpointSlice] = dataclasses.field(default_factory=store.Store)
+    nodes: Nodes = dataclasses.field(default_factory=store.Store)
+    pools: store.Store[Named, v1beta1.IPAddressPool] = dataclasses.field(default_factory=store.Store)
+    l2_advertisements: store.Store[Named, v1beta1.L2Advertisement] = dataclasses.field(default_factory=store.Store)
+    bgp_advertisements: store.Store[Named, v1beta1.BGPAdvertisement] = dataclasses.field(default_factory=store.Store)
+    peers: store.Store[Named, v1beta2.BGPPeer] = dataclasses.field(default_factory=store.Store)
+    bfd_profiles: store.Store[Named, v1beta1.BFDProfile] = dataclasses.field(default_factory=store.Store)
+    communities: store.Store[Named, v1beta1.Community] = dataclasses.field(default_factory=store.Store)
+    secrets: store.Store[Named, workloads.Secret] = dataclasses.field(default_factory=store.Store)
+
+
 class World:
     """The stores are filled by informers; members and links by the deadline process. One owner, the event loop."""
 
-    def __init__(
-        self,
-        *,
-        services: store.Store[services.ServiceKey, services.Service],
-        slices: store.Store[tuple[str, str], endpoints.EndpointSlice],
-        nodes: store.Store[str, nodes.Node],
-        pools: store.Store[tuple[str, str], v1beta1.IPAddressPool],
-        advertisements: store.Store[tuple[str, str], v1beta1.L2Advertisement],
-        ignore_exclude_label: bool,
-    ) -> None:
-        self.services = services
-        self.slices = slices
-        self.slices.index(BY_SERVICE, _service_of)
-        self.nodes = nodes
-        self.pools = pools
-        self.advertisements = advertisements
+    def __init__(self, stores: Stores, *, ignore_exclude_label: bool, drain_taint: str = "") -> None:
+        self.stores = stores
+        self.services = stores.services
+        self.nodes = stores.nodes
+        stores.slices.index(BY_SERVICE, _service_of)
         self.config = compiled.EMPTY
         self._ignore_exclude_label = ignore_exclude_label
+        self._drain_taint = drain_taint
+        self._leaving = False
         self._members: frozenset[str] | None = None
         self._links: Mapping[str, frozenset[str]] = {}
         self._own_links: Mapping[str, frozenset[str]] = {}
@@ -64,6 +78,8 @@ class World:
                 members=self._members,
                 links=self._links,
                 ignore_exclude_label=self._ignore_exclude_label,
+                drain_taint=self._drain_taint,
+                leaving=self._leaving,
             )
         return self._view
 
@@ -71,25 +87,55 @@ class World:
         """Something a decision reads has changed: the next one makes a new view."""
         self._view = None
 
-    def recompile(self) -> bool:
-        """Compile the configuration from the stores; whether it changed. A bad object leaves its last good form in force."""
+    def recompile(self, *, layer2: bool = True, bgp: bool = True) -> bool:
+        """Compile the configuration from the stores; whether it changed. A bad object leaves its last good form in force.
+
+        `layer2`, `bgp`: whether all kinds of it are known yet. Half a configuration would be a wrong one.
+        """
         before = self.config
+        found = self.stores
         self.config = compiled.compile(
             compiled.Resources(
-                pools=tuple(self.pools.values()),
-                l2_advertisements=tuple(self.advertisements.values()),
+                pools=tuple(found.pools.values()),
+                l2_advertisements=tuple(found.l2_advertisements.values()) if layer2 else (),
+                bgp_advertisements=tuple(found.bgp_advertisements.values()) if bgp else (),
+                peers=tuple(found.peers.values()) if bgp else (),
+                bfd_profiles=tuple(found.bfd_profiles.values()) if bgp else (),
+                communities=tuple(found.communities.values()) if bgp else (),
                 # Which namespaces may use a pool matters to whoever allocates, not here.
                 namespaces=(),
             ),
             before,
         )
         self.forget_view()
-        return (before.pools, before.l2) != (self.config.pools, self.config.l2)
+        now = self.config
+        return (before.pools, before.l2, before.bgp, before.peers) != (now.pools, now.l2, now.bgp, now.peers)
+
+    def node_matters(self, old: nodes.Node | None, new: nodes.Node | None) -> bool:
+        """Whether a decision may read the difference between two states of a Node."""
+        if old is None or new is None:
+            return old is not new
+        seen = [(each.labels, each.network_unavailable, self._drain_taint in each.taints) for each in (old, new)]
+        return seen[0] != seen[1]
+
+    def drains(self, node: str) -> bool:
+        """Whether the node of that name is being drained."""
+        found = self.nodes.get(node)
+        return found is not None and self.view().drains(found)
+
+    def set_leaving(self, leaving: bool) -> None:
+        """Whether this node, being drained, still advertises for a moment."""
+        self._leaving = leaving
+        self.forget_view()
+
+    def secrets(self) -> dict[str, workloads.Secret]:
+        """The Secrets with passwords, by name."""
+        return {secret.metadata.name: secret for secret in self.stores.secrets.values()}
 
     def intervals(self) -> list[addresses.Interval]:
         """Where announced addresses can lie: in the pools in force, and in what can be read of those that are left out."""
         found = [interval for pool in self.config.pools.values() for interval in pool.intervals]
-        for wire in self.pools.values():
+        for wire in self.stores.pools.values():
             if wire.metadata.name in self.config.left_out:
                 found += readable(wire.spec.addresses)
         return found
@@ -109,4 +155,4 @@ class World:
 
     def serving(self, key: services.ServiceKey) -> frozenset[str]:
         """Names of the nodes with an endpoint of the Service that can serve."""
-        return endpoints.serving_nodes(self.slices.by_index(BY_SERVICE, key))
+        return endpoints.serving_nodes(self.stores.slices.by_index(BY_SERVICE, key))

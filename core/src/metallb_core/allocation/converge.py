@@ -68,7 +68,8 @@ def converge(
     # What was handed out last comes first; where that cannot stay, what the status shows still may.
     held = (*book.reserved(service.key), *service.ingress)
     if isinstance(families, reasons.Refusal) and families.reason is reasons.Reason.NO_CLUSTER_IP:
-        return _plan(service, (), None, refusal=families, cause=families.detail)
+        event = EventIntent("Warning", "noclusterIPsIPFamily", str(families))
+        return _plan(service, (), None, refusal=families, events=(event,), cause=families.detail)
     wanted = tuple(ip.Family) if isinstance(families, reasons.Refusal) else families.wanted
     source = service.annotations.get(request.ALLOCATED_FROM, "")
     if source in left_out and (orphans := _orphans(service, book, wanted)):
@@ -226,6 +227,10 @@ def _plan(
     if write:
         lost = [str(address) for address in service.ingress if address not in where]
         new = [str(address) for address in where if address not in service.ingress]
+        shown = [address.family for address in service.ingress]
+        if lost and len(shown) != len(set(shown)):
+            listed = ", ".join(map(str, service.ingress))
+            told.insert(0, EventIntent("Warning", "nolbIPsIPFamily", f"More than one address of a family: {listed}"))
         if lost and cause:
             told.insert(0, EventIntent("Normal", "ClearAssignment", f"Cleared {', '.join(lost)}: {cause}"))
         if new:

@@ -2,7 +2,7 @@
 
 A node is a candidate when all of this holds; the first that fails is the reason it is not:
 1. its speaker is alive (membership), or membership is off;
-2. the exclude label is absent (unless ignored) and its NetworkUnavailable condition is not True;
+2. the exclude label is absent (unless ignored), its NetworkUnavailable condition is not True, and it is not being drained;
 3. an advertisement that covers the Service covers the node;
 4. it has one of the interfaces those advertisements name, up and with carrier; where they name none, it has any usable one;
 5. with externalTrafficPolicy Local, it has an endpoint that can serve.
@@ -63,6 +63,8 @@ def candidate(
         )
     if node.network_unavailable:
         return reasons.Refusal(reasons.Reason.NODE_NETWORK_UNAVAILABLE, f"the network of node {name} is unavailable")
+    if seen.drains(node):
+        return reasons.Refusal(reasons.Reason.DRAINING, f"node {name} carries the taint {seen.drain_taint}")
     interfaces = interfaces_on(node.labels, matching)
     if interfaces is None:
         return reasons.Refusal(reasons.Reason.NO_ADVERTISEMENT, f"no L2Advertisement of the pool covers node {name}")

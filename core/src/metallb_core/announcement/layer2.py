@@ -6,8 +6,8 @@ that share an address land on one node.
 
 import dataclasses
 
-from metallb_core.announcement import election, eligibility, view
-from metallb_core.domain import addresses, annotations, pools, reasons, services
+from metallb_core.announcement import election, eligibility, origin, view
+from metallb_core.domain import addresses, annotations, reasons, services
 
 SHARE_ANNOTATIONS = tuple(prefix + annotations.SHARE for prefix in annotations.PREFIXES)
 
@@ -34,12 +34,9 @@ class Ranking:
 
 def elect(service: services.Service, serving: frozenset[str], seen: view.View) -> Ranking | reasons.Refusal:
     """Rank the nodes that may announce `service`. `serving`: names of the nodes with an endpoint that can serve."""
-    if not service.is_load_balancer or not service.ingress or service.ingress_extra:
-        return reasons.Refusal(reasons.Reason.NO_ADDRESS, "the Service has no load balancer address")
-    pool = _pool_of(service, seen)
-    if pool is None:
-        texts = ", ".join(map(str, service.ingress))
-        return reasons.Refusal(reasons.Reason.ADDRESS_NOT_ALLOWED, f"no IPAddressPool holds {texts}")
+    pool = origin.pool_of(service, seen)
+    if isinstance(pool, reasons.Refusal):
+        return pool
     if not serving:
         return reasons.Refusal(reasons.Reason.NO_READY_ENDPOINT, "no endpoint of the Service is ready")
     ours = eligibility.advertisements_of(service, pool, seen.config.l2)
@@ -61,15 +58,6 @@ def elect(service: services.Service, serving: frozenset[str], seen: view.View) -
     preferences = {name: election.preference(seen.nodes[name].labels, ours) for name in able}
     order = election.ranking(able, service.ingress[0], preferences)
     return Ranking(tuple(able[name] for name in order))
-
-
-def _pool_of(service: services.Service, seen: view.View) -> str | None:
-    """The name of the pool that gave the addresses. One that cannot be read now, but did give them, still counts."""
-    pool = pools.containing(seen.config.pools.values(), service.ingress)
-    if pool is not None:
-        return pool.name
-    said = service.annotations.get(annotations.ALLOCATED_FROM, "")
-    return said if said in seen.config.left_out else None
 
 
 def _why_nobody(service: services.Service, serving: frozenset[str], seen: view.View, pool: str) -> str:

@@ -32,7 +32,7 @@ KEEP_ANNOTATION = ("helm.sh/resource-policy", "keep")
 FIELD_MANAGER = "metallb-crds"
 """The manager of the definitions in server-side apply."""
 
-OTHER_NAMES: tuple[str, ...] = ()
+OTHER_NAMES: tuple[str, ...] = ("addresspools.metallb.io",)
 """Definitions of the group that this version does not install, but that a cluster may have."""
 
 
@@ -381,9 +381,16 @@ def definition(kind: Kind) -> dict[str, Any]:
                 "singular": kind.name.lower(),
             },
             "scope": "Namespaced",
+            # Said where MetalLB's own definition names a webhook, so that applying this one replaces it.
+            **({"conversion": {"strategy": "None"}} if len(kind.versions) > 1 else {}),
             "versions": [_version(version) for version in kind.versions],
         },
     }
+
+
+def without_webhook() -> dict[str, Any]:
+    """A merge patch that ends conversion by a webhook: whoever applies fields of its own cannot remove those of others."""
+    return {"spec": {"conversion": {"strategy": "None", "webhook": None}}}
 
 
 def protection() -> dict[str, Any]:

@@ -21,6 +21,7 @@ def follow(
     logger: log.Logger,
     namespace: str | None = None,
     label_selector: str | None = None,
+    field_selector: str | None = None,
 ) -> informer.Informer[Wire, Key, Obj]:
     """An informer of `resource` that complains to `logger`; the rest as for Informer."""
 
@@ -47,5 +48,6 @@ def follow(
         on_invalid=invalid,
         namespace=namespace,
         label_selector=label_selector,
+        field_selector=field_selector,
         clock=clock,
     )

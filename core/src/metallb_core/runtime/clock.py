@@ -43,6 +43,11 @@ class SystemClock:
         await asyncio.sleep(max(0.0, seconds))
 
 
+def rfc3339(at: datetime.datetime) -> str:
+    """A moment as objects of the API carry it: whole seconds, UTC."""
+    return at.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 async def wait_done(clock: Clock, work: "asyncio.Future[Any]", seconds: float) -> bool:
     """Wait until `work` is done or `seconds` have passed on `clock`; say whether it is done. Never cancels `work`, never raises its error.
 

@@ -200,10 +200,44 @@ def load_self_signed(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
         raise InvalidTLSError(
             f"cannot make a self-signed certificate: {made.stderr.decode(errors='replace').strip()[-500:]}"
         )
+    _load(context, made.stdout)
+
+
+def _load(context: ssl.SSLContext, both: bytes) -> None:
+    """Put a certificate chain and its key, PEM one after the other, into the context. Raises ssl.SSLError."""
     # OpenSSL reads certificates from files only. The root file system of an image is read-only, /tmp or /dev/shm is not.
     shared = pathlib.Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        both = pathlib.Path(folder) / "both.pem"
-        both.touch(mode=0o600)
-        both.write_bytes(made.stdout)
-        context.load_cert_chain(both)
+        file = pathlib.Path(folder) / "both.pem"
+        file.touch(mode=0o600)
+        file.write_bytes(both)
+        context.load_cert_chain(file)
+
+
+class ReplaceableCertificate:
+    """A server's context whose certificate is replaced while it serves: later handshakes get the new one, connections stay as they are.
+
+    A context keeps one certificate for each type of key, and would go on offering an RSA one beside a new one of an elliptic curve. So every
+    certificate has a context of its own, and the hook for server names, which is called for clients that send none too, switches to the latest.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.context = server_context(options)
+        self.context.sni_callback = self._switch
+        self._options = options
+        self._latest: ssl.SSLContext | None = None
+
+    def use(self, certificate: bytes, key: bytes) -> None:
+        """Serve this chain and key (PEM) from now on. Raises InvalidTLSError, and goes on with what was served before."""
+        fresh = server_context(self._options)
+        try:
+            _load(fresh, certificate.rstrip(b"\n") + b"\n" + key)
+        except (ssl.SSLError, OSError) as error:
+            raise InvalidTLSError(f"no usable certificate and key: {error}") from None
+        self._latest = fresh
+
+    def _switch(self, connection: Any, _name: str | None, _context: ssl.SSLContext) -> int | None:
+        if self._latest is None:
+            return int(ssl.AlertDescription.ALERT_DESCRIPTION_INTERNAL_ERROR)
+        connection.context = self._latest
+        return None

@@ -6,6 +6,8 @@
   carry its descriptors and threads along.
 - A process that is alive but does not answer three pings in a row is killed and replaced. Pings are only counted when they were sent, so
   a stalled reconciler does not accuse the process.
+- The thread that runs the loop can stand back, for the process's sake (`tuning`). A child inherits the priority of the thread that starts it,
+  so that a thread which keeps its priority does.
 - Starts that fail again and again are spaced out, from a tenth of a second to five seconds.
 """
 
@@ -15,11 +17,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent import futures
 
 import msgspec
 
 from metallb_core.domain import addresses
-from metallb_speaker.deadline import channel, messages
+from metallb_speaker.bfd import settings as bfd_settings
+from metallb_speaker.deadline import channel, messages, tuning
 from metallb_speaker.layer2 import claims, link
 
 Interfaces = frozenset[str] | None
@@ -46,21 +50,31 @@ class Client:
         on_members: Callable[[Mapping[str, bytes]], None] = _nothing,
         on_counters: Callable[[Mapping[addresses.Address, Counts]], None] = _nothing,
         on_conflict: Callable[[claims.Conflict], None] = _nothing,
+        on_bfd: Callable[[Mapping[str, bfd_settings.Status]], None] = _nothing,
+        on_bfd_counters: Callable[[Mapping[str, bfd_settings.Counters]], None] = _nothing,
         on_warning: Callable[[str], None] = _nothing,
         on_exit: Callable[[int], None] = _nothing,
         linger: float = 1.0,
         refresh: float = 60.0,
+        stand_back: bool = False,
     ) -> None:
         """`on_members` gets the metadata of each live member by name, this one's too.
 
         `on_counters` gets (requests received, responses sent, gratuitous sent) since the last call, `on_exit` the exit status.
 
+        `on_bfd` gets the status of each BFD session that has another one than before, by key: `bfd.settings.UNKNOWN` until the process has
+        told, and again when the process is gone, which says nothing about the path. `on_bfd_counters` gets what each session counted since
+        the last call.
+
         `linger` is how long the process answers on if this one dies, `refresh` the interval of refreshing announcements; in seconds.
+        `stand_back` gives the calling thread of `start` the lowest priority for good; only a program whose main thread it is wants that.
         """
         self._on_links = on_links
         self._on_members = on_members
         self._on_counters = on_counters
         self._on_conflict = on_conflict
+        self._on_bfd = on_bfd
+        self._on_bfd_counters = on_bfd_counters
         self._on_warning = on_warning
         self._on_exit = on_exit
         self._arguments = ("--linger", str(linger), "--refresh", str(refresh))
@@ -68,6 +82,9 @@ class Client:
         self._configured: messages.Configure | None = None
         self._membership: messages.StartMembership | None = None
         self._joined: messages.Join | None = None
+        self._bfd_wanted: dict[str, bfd_settings.Config] = {}
+        self._bfd_revision = 0
+        self._bfd_known: dict[str, bfd_settings.Status] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: channel.Channel | None = None
@@ -76,6 +93,7 @@ class Client:
         self._started_at = 0.0
         self._unanswered = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._spawner = futures.ThreadPoolExecutor(1, "spawner") if stand_back else None
         self._stopping = False
         self._exited = asyncio.Event()
 
@@ -89,6 +107,8 @@ class Client:
         if self._process is None and not self._stopping:
             self._loop = asyncio.get_running_loop()
             self._spawn()
+            if self._spawner is not None:
+                tuning.stand_back()
 
     # Desires
 
@@ -151,9 +171,38 @@ class Client:
         self._membership = self._joined = None
         self._send(messages.Leave())
 
+    def bfd(self, sessions: Iterable[bfd_settings.Config]) -> None:
+        """Have exactly these BFD sessions. Saying it again changes nothing.
+
+        Of two with one key, or with the same endpoints, the first counts. A session that changes its endpoints begins anew.
+        """
+        wanted: dict[str, bfd_settings.Config] = {}
+        for each in sessions:
+            wanted.setdefault(each.key, each)
+        if wanted == self._bfd_wanted:
+            return
+        before, self._bfd_wanted = self._bfd_wanted, wanted
+        kept = {key for key, config in wanted.items() if key in before and before[key].endpoints == config.endpoints}
+        known = self._bfd_known
+        self._bfd_known = {key: known[key] if key in kept else bfd_settings.UNKNOWN for key in wanted}
+        self._bfd_revision += 1
+        self._send(self._bfd_configuration())
+        self._tell_bfd({key: status for key, status in self._bfd_known.items() if known.get(key) != status})
+
+    def _bfd_configuration(self) -> messages.ConfigureBfd:
+        return messages.ConfigureBfd(
+            revision=self._bfd_revision, sessions=tuple(messages.from_bfd(each) for each in self._bfd_wanted.values())
+        )
+
+    def bfd_status(self, key: str) -> bfd_settings.Status:
+        """What is known of a BFD session now; `bfd.settings.UNKNOWN` if nothing is, or nobody asked for it."""
+        return self._bfd_known.get(key, bfd_settings.UNKNOWN)
+
     async def wait_stopped(self, linger: float = 1.0) -> None:
         """Hand over and end the process: leave the cluster, answer on for at most `linger` seconds, exit. Kills what does not."""
         self._stopping = True
+        if self._spawner is not None:
+            self._spawner.shutdown(wait=False)
         if self._process is None:
             self._cancel_timer()
             return
@@ -171,7 +220,7 @@ class Client:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "metallb_speaker.deadline", "--fd", str(theirs.fileno()), *self._arguments]
         try:
-            self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+            self._process = self._execute(command, theirs)
         except OSError as error:
             ours.close()
             self._on_warning(f"cannot start the deadline process: {error}")
@@ -187,6 +236,12 @@ class Client:
         self._cancel_timer()
         self._timer = self._loop.call_later(_PING, self._ping)
 
+    def _execute(self, command: list[str], theirs: socket.socket) -> subprocess.Popen[bytes]:
+        def run() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+
+        return run() if self._spawner is None else self._spawner.submit(run).result()
+
     def _replay(self) -> None:
         """Say everything, in one piece: the process then takes it as one update."""
         assert self._channel is not None
@@ -198,6 +253,8 @@ class Client:
             said.append(self._membership)
         if self._joined is not None:
             said.append(self._joined)
+        if self._bfd_wanted:
+            said.append(self._bfd_configuration())
         self._channel.send(b"".join(messages.encode(message) for message in said))
 
     @staticmethod
@@ -236,10 +293,29 @@ class Client:
             case messages.Conflict(address=packed, interface=interface, mac=mac):
                 address = addresses.Address.from_packed(packed)
                 self._on_conflict(claims.Conflict(address=address, interface=interface, mac=mac))
+            case messages.BfdStates():
+                if message.revision == self._bfd_revision:
+                    self._take_bfd(messages.to_statuses(message))
+            case messages.BfdCounters(entries=entries):
+                self._on_bfd_counters(
+                    {key: bfd_settings.Counters(*counts) for key, *counts in entries if key in self._bfd_known}
+                )
             case messages.Warned(text=text):
                 self._on_warning(text)
             case messages.Pong():
                 self._unanswered = 0
+
+    def _take_bfd(self, statuses: Mapping[str, bfd_settings.Status]) -> None:
+        """Keep and pass on what is new, of the sessions that are still wanted."""
+        changed = {
+            key: status for key, status in statuses.items() if key in self._bfd_known and self._bfd_known[key] != status
+        }
+        self._bfd_known.update(changed)
+        self._tell_bfd(changed)
+
+    def _tell_bfd(self, changed: Mapping[str, bfd_settings.Status]) -> None:
+        if changed:
+            self._on_bfd(changed)
 
     def _ping(self) -> None:
         assert self._loop is not None
@@ -262,6 +338,9 @@ class Client:
         """The stream ended: the process is dead or about to be."""
         self._channel = None
         self._cancel_timer()
+        if not self._stopping:
+            # Nobody watches the paths now. That is not a failure of theirs, and those who ask are told the difference.
+            self._take_bfd(dict.fromkeys(self._bfd_known, bfd_settings.UNKNOWN))
         self._reap(attempts=200)
 
     def _reap(self, attempts: int) -> None:

@@ -7,12 +7,13 @@
 - Both ends are of one build, so there is no versioning.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Union
 
 import msgspec
 
 from metallb_core.domain import addresses
+from metallb_speaker.bfd import packets, settings
 from metallb_speaker.layer2 import link
 
 MAX_LENGTH = 16 << 20
@@ -78,6 +79,31 @@ class SetKeys(_Message, frozen=True):
     keys: tuple[bytes, ...]
 
 
+class BfdSession(_Message, frozen=True):
+    """One BFD session; the fields of `bfd.settings.Config`. `local` is empty where the kernel chooses it."""
+
+    key: str
+    peer: bytes
+    local: bytes
+    interface: str
+    vrf: str
+    multihop: bool
+    transmit_interval: int
+    receive_interval: int
+    multiplier: int
+    echo: bool
+    echo_interval: int
+    passive: bool
+    minimum_ttl: int
+
+
+class ConfigureBfd(_Message, frozen=True):
+    """Have exactly these BFD sessions, and tell of all of them, with this revision."""
+
+    revision: int
+    sessions: tuple[BfdSession, ...]
+
+
 class Ping(_Message, frozen=True):
     """Answer with a pong."""
 
@@ -133,6 +159,22 @@ class Conflict(_Message, frozen=True):
     mac: bytes
 
 
+class BfdStates(_Message, frozen=True):
+    """The BFD sessions of this revision that have another state than before, numbered as in RFC 5880 section 4.1.
+
+    Each is (key, state, diagnostic, the peer's state). What is said of an earlier revision may be about another session of the same key.
+    """
+
+    revision: int
+    entries: tuple[tuple[str, int, int, int], ...]
+
+
+class BfdCounters(_Message, frozen=True):
+    """Since the last report: the key of a BFD session and the fields of `bfd.settings.Counters`."""
+
+    entries: tuple[tuple[str, int, int, int, int, int, int], ...]
+
+
 class Warned(_Message, frozen=True):
     """Something did not work, in words for the log."""
 
@@ -143,8 +185,10 @@ class Pong(_Message, frozen=True):
     """The answer to a ping."""
 
 
-ToChild = Union[Configure, Announce, Withdraw, StartMembership, Join, Leave, SetKeys, Ping, Stop]  # noqa: UP007 - msgspec
-ToParent = Union[Links, Members, Counters, Conflict, Warned, Pong]  # noqa: UP007 - reads unions at run time
+ToChild = Union[  # noqa: UP007 - msgspec reads unions at run time
+    Configure, Announce, Withdraw, StartMembership, Join, Leave, SetKeys, ConfigureBfd, Ping, Stop
+]
+ToParent = Union[Links, Members, Counters, Conflict, BfdStates, BfdCounters, Warned, Pong]  # noqa: UP007 - as above
 
 _ENCODER = msgspec.msgpack.Encoder()
 _TO_CHILD: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)
@@ -268,3 +312,63 @@ def to_table(message: Links) -> link.Table:
             for each in message.links
         },
     )
+
+
+def from_bfd(config: settings.Config) -> BfdSession:
+    """A BFD session as it goes into `ConfigureBfd`."""
+    return BfdSession(
+        key=config.key,
+        peer=config.peer.packed(),
+        local=b"" if config.local is None else config.local.packed(),
+        interface=config.interface,
+        vrf=config.vrf,
+        multihop=config.multihop,
+        transmit_interval=config.transmit_interval,
+        receive_interval=config.receive_interval,
+        multiplier=config.multiplier,
+        echo=config.echo,
+        echo_interval=config.echo_interval,
+        passive=config.passive,
+        minimum_ttl=config.minimum_ttl,
+    )
+
+
+def to_bfd(message: BfdSession) -> settings.Config:
+    """The BFD session that `from_bfd` wrote. Raises AddressError."""
+    return settings.Config(
+        key=message.key,
+        peer=addresses.Address.from_packed(message.peer),
+        local=addresses.Address.from_packed(message.local) if message.local else None,
+        interface=message.interface,
+        vrf=message.vrf,
+        multihop=message.multihop,
+        transmit_interval=message.transmit_interval,
+        receive_interval=message.receive_interval,
+        multiplier=message.multiplier,
+        echo=message.echo,
+        echo_interval=message.echo_interval,
+        passive=message.passive,
+        minimum_ttl=message.minimum_ttl,
+    )
+
+
+def from_statuses(revision: int, statuses: Mapping[str, settings.Status]) -> BfdStates:
+    """States of BFD sessions by their keys, none of them unknown, as a message."""
+    return BfdStates(
+        revision=revision,
+        entries=tuple(
+            (key, status.state, status.diagnostic, status.remote_state)
+            for key, status in statuses.items()
+            if status.state is not None and status.remote_state is not None
+        ),
+    )
+
+
+def to_statuses(message: BfdStates) -> dict[str, settings.Status]:
+    """The states that `from_statuses` wrote."""
+    return {
+        key: settings.Status(
+            state=packets.State(state), diagnostic=diagnostic, remote_state=packets.State(remote_state)
+        )
+        for key, state, diagnostic, remote_state in message.entries
+    }

@@ -1,11 +1,11 @@
 """The child: answers on the links and holds the membership, and obeys what comes down the stream.
 
 - All messages that arrive together are one update, so that a replay of thousands of addresses publishes once.
-- Facts go up when they change; counters about each second, and only those that changed. While the parent does not read, facts are kept in
-  their latest form and sent when it reads again.
-- Stopping, in this order: only answer and defend nothing any more; leave the membership, so that the others elect; go on answering until
-  every address was claimed by its new owner, or the linger time is over; then fall silent and exit. No moment without an owner, and
-  the moment with two is as short as the hand-over.
+- Facts, states of BFD sessions among them, go up when they change; counters about each second, and only those that changed. While the
+  parent does not read, facts are kept in their latest form and sent when it reads again.
+- Stopping, in this order: only answer and defend nothing any more; tell the BFD peers that this end is switched off, so that they do not
+  count a failure; leave the membership, so that the others elect; go on answering until every address was claimed by its new owner, or the
+  linger time is over; then fall silent and exit. No moment without an owner, and the moment with two is as short as the hand-over.
 - The end of the stream means that the parent is dead, and is treated as such a stop. Answering on for longer would be worse than a gap:
   nobody could withdraw an address any more, the others would still count this node as alive, and a new parent starts a new child that
   needs the membership's port.
@@ -18,11 +18,17 @@ import random
 import re
 import signal
 import socket
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from metallb_core.domain import addresses
 from metallb_speaker import capability
+from metallb_speaker.bfd import settings as bfd_settings
 from metallb_speaker.deadline import channel, hosting, messages, tuning
 from metallb_speaker.layer2 import announcer, claims, exclusions, link, links, schedule
+
+if TYPE_CHECKING:
+    from metallb_speaker.bfd import service as bfd_service
 
 _REPORT = 1.0  # seconds between two reports of counters
 
@@ -66,6 +72,9 @@ class Process:
         )
         self._links = links.Links(self._links_changed)
         self._host = hosting.Host(factory, self._members_changed, self._warn)
+        self._bfd: bfd_service.Service | None = None
+        self._bfd_revision = 0
+        self._unsent_bfd: dict[str, bfd_settings.Status] = {}
         self._unsent_links: link.Table | None = None
         self._unsent_members: frozenset[str] | None = None
         self._table = link.Table()
@@ -91,17 +100,23 @@ class Process:
         handed_over = asyncio.Event()
         self._announcer.hand_over(handed_over.set)
         try:
-            await self._host.wait_left()
+            await asyncio.gather(self._wait_bfd_shut_down(), self._host.wait_left())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(linger):
                     await handed_over.wait()
         finally:
             self._timer.cancel()
             self._report()
+            if self._bfd is not None:
+                self._bfd.close()
             self._announcer.close()
             self._links.stop()
             self._channel.close()
             self._finished.set_result(None)
+
+    async def _wait_bfd_shut_down(self) -> None:
+        if self._bfd is not None:
+            await self._bfd.wait_shut_down()
 
     # From the parent
 
@@ -142,10 +157,26 @@ class Process:
                 self._host.set_keys(keys)
             case messages.Leave():
                 self._host.leave()
+            case messages.ConfigureBfd(revision=revision, sessions=sessions):
+                self._bfd_revision = revision
+                self._unsent_bfd = {}
+                self._configure_bfd([messages.to_bfd(each) for each in sessions])
             case messages.Ping():
                 self._channel.send(messages.encode(messages.Pong()))
             case messages.Stop(linger=linger):
                 self.stop(linger)
+
+    def _configure_bfd(self, configs: Sequence[bfd_settings.Config]) -> None:
+        if self._bfd is None:
+            if not configs:
+                return
+            # Imported here and not above: a node without BFD does not pay its memory.
+            from metallb_speaker.bfd import service
+
+            self._bfd = service.Service(
+                self._loop, random.SystemRandom(), on_change=self._bfd_changed, on_warning=self._warn
+            )
+        self._bfd.configure(configs)
 
     def _parent_died(self) -> None:
         self.stop(self._linger)
@@ -164,6 +195,10 @@ class Process:
 
     def _members_changed(self, names: frozenset[str]) -> None:
         self._unsent_members = names
+        self._report_facts()
+
+    def _bfd_changed(self, statuses: Mapping[str, bfd_settings.Status]) -> None:
+        self._unsent_bfd.update(statuses)
         self._report_facts()
 
     def _conflict(self, conflict: claims.Conflict) -> None:
@@ -190,10 +225,18 @@ class Process:
         if counted:
             entries = tuple((address.packed(), *counts) for address, counts in counted.items())
             self._channel.send(messages.encode(messages.Counters(entries=entries)))
+        watched = self._bfd.counters() if self._bfd is not None else {}
+        if watched:
+            self._channel.send(
+                messages.encode(messages.BfdCounters(entries=tuple((key, *counts) for key, counts in watched.items())))
+            )
 
     def _report_facts(self) -> None:
         if self._channel.congested:
             return
+        if self._unsent_bfd:
+            self._channel.send(messages.encode(messages.from_statuses(self._bfd_revision, self._unsent_bfd)))
+            self._unsent_bfd = {}
         if self._unsent_links is not None:
             self._channel.send(messages.encode(messages.from_table(self._unsent_links)))
             self._unsent_links = None

@@ -1,1 +1,4 @@
-"""ServiceL2Status objects: which node announces which Service. Decisions in `plan` (PURE), API calls in `writer`."""
+"""ServiceL2Status and ServiceBGPStatus objects: which node announces which Service, and to whom.
+
+`objects`, `plan` and `bgp_plan` are PURE; `writer` calls the API.
+"""

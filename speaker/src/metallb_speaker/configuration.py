@@ -1,0 +1,76 @@
+"""What this speaker says in its ConfigurationState, `speaker-<node>`: is the configuration valid, which links are usable, how are sessions.
+
+- Each of the three is said whole whenever it may have changed; what stands already is not written.
+- Of the links only those are named that an advertisement asks for: the others come and go with every pod, and a thousand nodes would write.
+- Nothing waits for it. A speaker that may not write here announces all the same.
+"""
+
+from collections.abc import Iterable
+
+from metallb_core.api import meta
+from metallb_core.config import compiled
+from metallb_core.domain import conditions
+from metallb_core.kube import client as clients
+from metallb_core.kube import configuration_state, following, resources
+from metallb_core.runtime import clock, log, supervise
+
+LOG = log.get("speaker")
+
+
+class State:
+    """See the module. `owner`: this speaker's Pod, so that the object goes with it."""
+
+    def __init__(
+        self,
+        client: clients.Client,
+        clock: clock.Clock,
+        *,
+        namespace: str,
+        node: str,
+        owner: meta.OwnerReference | None,
+    ) -> None:
+        self._usable: frozenset[str] | None = None
+        self._asked_for: frozenset[str] = frozenset()
+        identity = configuration_state.Identity.of_speaker(namespace, node, owner)
+        self._informer = following.follow(
+            client,
+            resources.CONFIGURATION_STATES,
+            namespace=namespace,
+            field_selector=f"metadata.name={identity.name}",
+            on_change=lambda key, old, new: self._reporter.shown(key, old, new),
+            clock=clock,
+            logger=LOG,
+        )
+        self._reporter = configuration_state.Reporter(
+            client, clock, identity, wait_synced=self._informer.wait_synced, on_error=self._failed
+        )
+
+    def parts(self) -> list[supervise.Part]:
+        """What runs."""
+        return [
+            supervise.Part(name="watch own configurationstate", run=self._informer.run),
+            supervise.Part(name="own configurationstate", run=self._reporter.run),
+        ]
+
+    def configured(self, config: compiled.Config) -> None:
+        """This configuration is in force."""
+        manager = configuration_state.CONFIGURATION
+        self._reporter.say(manager, [configuration_state.validity(manager, config.problems)])
+        self._asked_for = frozenset().union(*(ad.interfaces for ad in config.l2))
+        self._say_links()
+
+    def links(self, usable: frozenset[str]) -> None:
+        """These interfaces can announce now."""
+        self._usable = usable
+        self._say_links()
+
+    def sessions(self, held: Iterable[conditions.Condition]) -> None:
+        """The BGP sessions, a condition `peer.metallb.io/<BGPPeer>` each."""
+        self._reporter.say(configuration_state.SESSIONS, held)
+
+    def _say_links(self) -> None:
+        if self._usable is not None:
+            self._reporter.say(configuration_state.LINKS, [configuration_state.links(self._usable, self._asked_for)])
+
+    def _failed(self, manager: str, error: Exception) -> None:
+        LOG.warn("could not write the ConfigurationState; trying again", manager=manager, error=error)
