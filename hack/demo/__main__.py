@@ -2,6 +2,7 @@
 
     python -m demo            do it all, and take everything down again
     python -m demo --keep     leave it up, and say how to use it
+    python -m demo --bgp      also a router that learns the Services over BGP
     python -m demo --down     end a demo that was kept
 
 Each step prints one line as it ends; the table at the end is the result. An interrupted demo takes itself down.
@@ -21,7 +22,7 @@ import rich.markup
 import rich.table
 import rich.text
 
-from demo import bundle, repository, steps, workload
+from demo import bgp, bundle, repository, steps, workload
 from lab import cluster as clusters
 from tools import build as tools
 
@@ -69,7 +70,7 @@ class Story:
         self._console.print(text, markup=False, soft_wrap=True)
 
 
-def tell(lab: clusters.Cluster, story: Story, home: pathlib.Path) -> None:
+def tell(lab: clusters.Cluster, story: Story, home: pathlib.Path, *, with_bgp: bool) -> None:
     """The demo on a lab that is not up yet."""
     with story.step("build the controller and speaker images"):
         built = bundle.build()
@@ -81,6 +82,7 @@ def tell(lab: clusters.Cluster, story: Story, home: pathlib.Path) -> None:
     plan = workload.Plan(
         image_tag=built.tag,
         pools=(str(lab.plan.pool_ipv4), str(lab.plan.pool_ipv6)),
+        more=bgp.values(lab) if with_bgp else {},
     )
     with (
         repository.serving(tools.program("helm"), ROOT / "charts" / "metallb", ROOT / "build" / "charts") as url,
@@ -128,11 +130,62 @@ def tell(lab: clusters.Cluster, story: Story, home: pathlib.Path) -> None:
         do.wait_owner(workload.ECHO)
         do.ask_udp(echo[0], "after")
 
+    if with_bgp:
+        edge = bgp.Edge(lab)
+        tell_bgp(lab, story, do, edge, web, echo)
+
+
+def tell_bgp(
+    lab: clusters.Cluster, story: Story, do: steps.Steps, edge: bgp.Edge, web: list[str], echo: list[str]
+) -> None:
+    """The same Services, reached through a router that knows them over BGP only."""
+    with story.step("put an FRR router on the LAN, and a client behind it"):
+        started = time.monotonic()
+        edge.start()
+        sessions = edge.wait_established()
+        edge.wait_paths()
+        story.row(
+            "BGP sessions",
+            f"{len(sessions)} with FRR, established and watched by BFD {time.monotonic() - started:.1f} s after it was started",
+        )
+        for address in (*web, *echo):
+            edge.wait_next_hops(address, lab.nodes)
+        for address in web:
+            (communities,) = {path.communities for path in edge.route(address).values()}
+            hops = ", ".join(edge.next_hops(address))
+            story.row(f"route to {address}", f"next hops {hops}; community {', '.join(sorted(communities))}")
+
+    with story.step("ask for pages from behind the router"):
+        for address in web:
+            edge.pages(address, 3)
+            with edge.counting(address) as arrivals:
+                pages = edge.pages(address, 48)
+            pods = len({page.split()[0] for page in pages})
+            ways = ", ".join(f"{count} by {node}" for node, count in arrivals.items())
+            story.row(f"{len(pages)} pages of {address}", f"{ways}; from {pods} pods")
+
+    with story.step("cut the power of a next hop"):
+        home = do.items("pods", f"--selector=app={workload.ECHO}")[0]["spec"]["nodeName"]
+        victim = next(node for node in lab.nodes if node != home)
+        with edge.probing(echo[0], 6.0) as flows:
+            time.sleep(1.0)
+            lab.freeze_node(victim)
+            time.sleep(4.0)
+            left = edge.next_hops(echo[0])
+        lab.thaw_node(victim)
+        edge.wait_established()
+    story.row("power cut of a next hop", f"{victim}; left are {', '.join(left)}")
+    story.row(
+        "silent for",
+        f"{flows.worst:.2f} s, {flows.hit} of {bgp.FLOWS} flows (BFD 300 ms x 3; 20 ms probe from behind the router)",
+    )
+
 
 def main() -> int:
     """Run the demo."""
     parser = argparse.ArgumentParser(prog="python -m demo", description="One Service that really answers.")
     parser.add_argument("--keep", action="store_true", help="leave the cluster up")
+    parser.add_argument("--bgp", action="store_true", help="also a router that learns the Services over BGP")
     parser.add_argument("--down", action="store_true", help="take a kept cluster down")
     arguments = parser.parse_args()
     lab, story = clusters.Cluster(LAB), Story()
@@ -142,7 +195,7 @@ def main() -> int:
         return 0
     try:
         with tempfile.TemporaryDirectory(prefix="metallb-demo-") as home:
-            tell(lab, story, pathlib.Path(home))
+            tell(lab, story, pathlib.Path(home), with_bgp=arguments.bgp)
     except BaseException as error:
         if arguments.keep and isinstance(error, steps.StepError):
             story.say(f"The cluster is left up, to be looked at: export KUBECONFIG={lab.kubeconfig}")
@@ -156,6 +209,11 @@ def main() -> int:
         story.say("  kubectl get services,servicel2statuses --all-namespaces")
         story.say("  kubectl --namespace metallb-system logs daemonset/metallb-speaker")
         story.say(f"  {sys.executable} -m lab --name {LAB} client -- curl http://ADDRESS/")
+        if arguments.bgp:
+            story.say(
+                f"  nsenter --net=/run/netns/mlb-{LAB}-{bgp.ROUTER} vtysh --vty_socket {lab.state}/frr -c 'show bgp summary'"
+            )
+            story.say(f"  nsenter --net=/run/netns/mlb-{LAB}-{bgp.BEHIND} curl http://ADDRESS/")
         story.say("make demo-down ends it.")
         return 0
     with story.step("take the cluster down"):

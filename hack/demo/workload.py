@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from demo import bundle
@@ -20,6 +21,8 @@ class Plan:
 
     image_tag: str
     pools: tuple[str, ...]
+    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Further values at the top level."""
 
 
 def values(plan: Plan) -> str:
@@ -30,6 +33,7 @@ def values(plan: Plan) -> str:
         "speaker": {"image": image},
         "ipAddressPools": [{"name": "demo", "spec": {"addresses": list(plan.pools)}}],
         "l2Advertisements": [{"name": "demo", "spec": {"ipAddressPools": ["demo"]}}],
+        **plan.more,
     }
     return json.dumps(document, indent=2) + "\n"  # JSON is YAML.
 

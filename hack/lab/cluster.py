@@ -138,7 +138,7 @@ class Cluster:
         return self._node(name).addresses
 
     def log(self, name: str) -> Path:
-        """A log file: `kube-apiserver`, `node1/kubelet`, `node1/containerd`, `node1/kube-proxy`."""
+        """A log file: `kube-apiserver`, `audit` (requests of service accounts), `node1/kubelet`, `node1/containerd`, `node1/kube-proxy`."""
         return self.state / "logs" / f"{name}.log"
 
     def _node(self, name: str) -> node.Node:
@@ -171,6 +171,7 @@ class Cluster:
             identities=identities,
             alternatives=tuple(f"IP:{address}" for address in current.control_plane),
             arguments=("--enable-admission-plugins=NodeRestriction",),
+            audit_log=self.log("audit"),
         )
 
     def running(self) -> bool:
@@ -371,6 +372,16 @@ class Cluster:
         namespaces.create_host(self.name, what, addresses, None)
         return addresses
 
+    def add_host_behind(self, what: str, router: str, number: int) -> tuple[str, str]:
+        """Put a host behind `router`, the spare host with this number, which then routes for it and the nodes; returns its addresses."""
+        addresses, gateway = self.plan.behind_host(2), self.plan.behind_host(1)
+        namespaces.create_behind(self.name, what, addresses, router, gateway)
+        for name in self.nodes:
+            namespaces.add_routes(
+                self.name, name, list(zip(self.plan.behind, self.plan.spare_host(number), strict=True))
+            )
+        return addresses
+
     def node_argv(self, name: str, argv: Sequence[str | Path]) -> list[str | Path]:
         """The command line that runs `argv` on a node, inside all of its namespaces."""
         process = self.ledger.get(self._node(name).name)
@@ -423,6 +434,7 @@ class Cluster:
         process = self.ledger.get("kube-apiserver")
         if process is None or not process.alive():
             binary = build.program("kubernetes/kube-apiserver")
+            controlplane.prepare(self._settings())
             self._spawn("kube-apiserver", controlplane.apiserver_argv(binary, self._settings()))
         self._wait_apiserver()
 

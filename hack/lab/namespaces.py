@@ -131,6 +131,37 @@ def create_host(lab: str, what: str, address: tuple[str, str], gateway: tuple[st
     )
 
 
+def create_behind(lab: str, what: str, address: tuple[str, str], router: str, gateway: tuple[str, str]) -> None:
+    """Make a namespace with one cable to a host that exists, `router`, whose own end is `gateway` and becomes both default routes.
+
+    The router's end is called `behind`; it forwards from then on, and spreads flows over next hops by addresses and ports.
+    """
+    namespace, other = name(lab, what), name(lab, router)
+    _ip(["netns", "add", namespace])
+    _quiet_ipv6(lab, what)
+    _ip(["-n", other, "link", "add", "behind", "type", "veth", "peer", "name", "eth0", "netns", namespace])
+    for where, link, own in ((other, "behind", gateway), (namespace, "eth0", address)):
+        _ip(
+            ["-n", where, "-batch", "-"],
+            "link set lo up\n"
+            f"link set {link} up\n"
+            f"address add {own[0]}/24 dev {link}\n"
+            f"address add {own[1]}/64 dev {link} nodad\n",
+        )
+    _ip(["-n", namespace, "-batch", "-"], f"route add default via {gateway[0]}\nroute add default via {gateway[1]}\n")
+    set_sysctls(
+        lab,
+        router,
+        [
+            ("net/ipv4/ip_forward", "1"),
+            ("net/ipv6/conf/all/forwarding", "1"),
+            ("net/ipv4/conf/all/rp_filter", "0"),
+            ("net/ipv4/fib_multipath_hash_policy", "1"),
+            ("net/ipv6/fib_multipath_hash_policy", "1"),
+        ],
+    )
+
+
 def add_routes(lab: str, what: str, routes: Sequence[tuple[str, str]]) -> None:
     """Add routes inside a namespace; `routes` are (CIDR, gateway)."""
     _ip(["-n", name(lab, what), "-batch", "-"], "".join(f"route replace {cidr} via {via}\n" for cidr, via in routes))

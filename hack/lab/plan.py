@@ -9,6 +9,7 @@ A lab with index i (0 to 63, one for each name at a time) owns 10.(160+i).0.0/16
         .21         ::21               client
         .22 - .99   ::22 - ::99        further hosts: routers, more clients
         .128/25     ::1000/116         reserved for load-balancer pools; nothing in the lab answers for them
+    10.N.1.0/24     fd..:2::/64        a network behind a router: .1 the router, .2 a host
     10.N.64.0/18    fd..:100::/56      pods; node n has 10.N.(64+n).0/24 and fd..:(100+n)::/64
     10.N.128.0/20   fd..:200::/112     Services' cluster addresses
     10.N.192.0/18   fd..:300::/56      reserved for pools that only a router can reach (BGP)
@@ -81,6 +82,17 @@ class Plan:
         if not FIRST_SPARE_HOST <= number <= LAST_SPARE_HOST:
             raise ValueError(f"a spare host's number is {FIRST_SPARE_HOST} to {LAST_SPARE_HOST}, not {number}")
         return self._host(number)
+
+    @property
+    def behind(self) -> tuple[str, str]:
+        """The network behind a router, which the LAN reaches through it only."""
+        return self._ipv4("1.0/24"), self._ipv6("2", "/64")
+
+    def behind_host(self, number: int) -> tuple[str, str]:
+        """Addresses behind a router: 1 is the router itself, 2 to 9 are hosts."""
+        if not 1 <= number <= MAX_NODES:
+            raise ValueError(f"a number behind a router is 1 to {MAX_NODES}, not {number}")
+        return self._ipv4(f"1.{number}"), self._ipv6("2", str(number))
 
     def node(self, number: int) -> tuple[str, str]:
         """LAN addresses (IPv4, IPv6) of node `number`, counted from 1."""

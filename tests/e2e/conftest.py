@@ -24,7 +24,18 @@ from tools import build as tools
 ROOT = pathlib.Path(__file__).parents[2]
 LAB = "e2e"
 KEEP = bool(os.environ.get("METALLB_E2E_KEEP"))
-ORDER = ("installation", "allocation", "layer2", "failover", "controller", "access", "lifecycle")
+ORDER = (
+    "installation",
+    "allocation",
+    "layer2",
+    "failover",
+    "controller",
+    "access",
+    "bgp",
+    "rights",
+    "lifecycle",
+    "first_apply",
+)
 FIGURES = pytest.StashKey[list[str]]()
 Tell = Callable[[str], None]
 
@@ -124,9 +135,8 @@ def tidy(lab: cluster.Cluster) -> None:
     lab.wait_nodes_ready()
     selector = ",".join(f"{key}={value}" for key, value in workload.TRANSIENT.items())
     lab.kubectl("delete", "services,daemonsets", "--selector", selector)
-    lab.kubectl(
-        "delete", "ipaddresspools,l2advertisements", "--namespace", workload.CHART_NAMESPACE, "--selector", selector
-    )
+    kinds = "ipaddresspools,l2advertisements,bgppeers,bgpadvertisements,bfdprofiles,communities,secrets"
+    lab.kubectl("delete", kinds, "--namespace", workload.CHART_NAMESPACE, "--selector", selector)
 
 
 def doubles(services: list[dict]) -> list[str]:  # type: ignore[type-arg]
