@@ -6,11 +6,12 @@ python -m generate --check    fail when any file is stale
 
 import sys
 
-from generate import crds, manifests, output, values_doc, values_schema
+from generate import crds, manifests, output, values_comments, values_doc, values_schema
 
 STEPS = (
     ("generate.crds", crds),
     ("generate.values_schema", values_schema),
+    ("generate.values_comments", values_comments),
     ("generate.values_doc", values_doc),
     ("generate.manifests", manifests),
 )

@@ -1,4 +1,4 @@
-"""Writes config/manifests/metallb-native.yaml, for installing without Helm, from the chart.
+"""Writes config/manifests, for installing without Helm, from the chart: metallb-native.yaml, and one with monitors for the Prometheus operator.
 
     python -m generate.manifests            write
     python -m generate.manifests --check    fail when it is stale
@@ -20,21 +20,35 @@ import yaml
 from generate import helm, output
 
 CHART = output.ROOT / "charts/metallb"
-TARGET = output.ROOT / "config/manifests/metallb-native.yaml"
+FOLDER = output.ROOT / "config/manifests"
 NAMESPACE = "metallb-system"
 HEADER = """# Generated from charts/metallb by hack/generate/manifests.py; edit that, not this.
-#
-# In a cluster that was installed from MetalLB's own manifest, its webhook stays behind and then refuses every change of the configuration,
-# since nothing answers it any more. Remove it first:
-#   kubectl delete validatingwebhookconfiguration metallb-webhook-configuration --ignore-not-found
 """
 SETTINGS = ("fullnameOverride=metallb", "speaker.secretName=memberlist", "prometheus.scrapeAnnotations=true")
+# What MetalLB's manifest for the operator assumes: its Prometheus runs as prometheus-k8s in namespace monitoring.
+MONITORED = (
+    "prometheus.serviceMonitor.enabled=true",
+    "prometheus.serviceMonitor.jobLabel=component",
+    "prometheus.serviceMonitor.interval=30s",
+    "prometheus.serviceAccount=prometheus-k8s",
+    "prometheus.namespace=monitoring",
+)
+TARGETS: Mapping[pathlib.Path, tuple[str, ...]] = {
+    FOLDER / "metallb-native.yaml": SETTINGS,
+    FOLDER / "metallb-native-prometheus.yaml": SETTINGS + MONITORED,
+}
 NAMES: Mapping[str, str] = {
     "metallb-controller": "controller",
     "metallb-speaker": "speaker",
     "metallb-pod-lister": "pod-lister",
     "metallb:controller": f"{NAMESPACE}:controller",
     "metallb:speaker": f"{NAMESPACE}:speaker",
+    "metallb:metrics-reader": f"{NAMESPACE}:metrics-reader",
+    "metallb-prometheus": "prometheus-k8s",
+    "metallb-controller-monitor": "controller-monitor",
+    "metallb-controller-monitor-service": "controller-monitor-service",
+    "metallb-speaker-monitor": "speaker-monitor",
+    "metallb-speaker-monitor-service": "speaker-monitor-service",
     "app.kubernetes.io/name=metallb,app.kubernetes.io/component=speaker": "app=metallb,component=speaker",
 }
 HOOK = "helm.sh/hook"
@@ -43,11 +57,11 @@ ADMISSION = {f"pod-security.kubernetes.io/{mode}": "privileged" for mode in ("au
 Node = dict[str, Any]
 
 
-def objects() -> list[Node]:
-    """The objects of the manifest, in the order in which they can be applied."""
+def objects(settings: Sequence[str]) -> list[Node]:
+    """The objects of the manifest that the chart makes with these settings, in the order in which they can be applied."""
     arguments: list[str | pathlib.Path] = ["template", "metallb", CHART, "--namespace", NAMESPACE, "--include-crds"]
     arguments += ["--kube-version", helm.KUBE_VERSION]
-    for setting in SETTINGS:
+    for setting in settings:
         arguments += ["--set", setting]
     rendered = yaml.safe_load_all(helm.run(helm.require(), arguments))
     namespace: Node = {
@@ -111,13 +125,16 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 
 def files() -> dict[pathlib.Path, str]:
     """Path and text of every manifest."""
-    text = yaml.dump_all(objects(), Dumper=_Dumper, sort_keys=False, width=120, explicit_start=True)
-    return {TARGET: HEADER + text}
+    return {path: HEADER + _text(objects(settings)) for path, settings in TARGETS.items()}
+
+
+def _text(documents: Sequence[Node]) -> str:
+    return str(yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120, explicit_start=True))
 
 
 def owned() -> Sequence[pathlib.Path]:
     """The manifests now."""
-    return sorted(TARGET.parent.glob("*.yaml"))
+    return sorted(FOLDER.glob("*.yaml"))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
-"""Writes values.schema.json, by which Helm checks values before it renders anything.
+"""Writes values.schema.json, by which Helm checks values before it renders anything, from values.schema.yaml.
 
     python -m generate.values_schema            write
     python -m generate.values_schema --check    fail when it is stale
 
 Rules:
-- The type of a key is that of its default; what a default cannot say (enumerations, bounds, what a list holds) is in `SPECIAL`.
-- Unknown keys are refused wherever all keys are known, so that a typing error is an error and not a setting without effect.
-- What MetalLB's chart accepts and this one has no use for is in `ACCEPTED`: a values file written for MetalLB passes.
-- Specs of pools and advertisements are checked by the schema of their definitions.
+- An object with known keys takes no others, so that a typing error is an error and not a setting without effect. An unknown key is not forbidden
+  outright but required to have one impossible value, a sentence: Helm prints what is required, and so tells which keys there are.
+  (`propertyNames` would tell them too, but Helm 3.22 prints it with the path of another object.)
+- Specs of custom resources are checked by the schema of their definitions, as far as JSON Schema can.
+- JSON Schema draft 7, which every Helm 3 understands.
 """
 
 import json
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from generate import output, values
@@ -22,152 +23,57 @@ from metallb_core.api import crd
 TARGET = output.ROOT / "charts/metallb/values.schema.json"
 Schema = dict[str, Any]
 
-ANY_OBJECT: Schema = {"type": "object"}
 TEXT_MAP: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
-OBJECTS: Schema = {"type": "array", "items": {"type": "object"}}
-PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
-COUNT: Schema = {"type": "integer", "minimum": 0}
-LOG_LEVEL: Schema = {"type": "string", "enum": ["all", "debug", "info", "warn", "error", "none"]}
-COMMAND: Schema = {"type": ["string", "array", "null"], "items": {"type": "string"}}
-INTERVAL: Schema = {"type": ["string", "null"], "pattern": "^([0-9]+(y|w|d|h|m|s|ms))*$"}
-STRATEGY: Schema = {"type": "object", "properties": {"type": {"type": "string"}}, "required": ["type"]}
-SECRETS: Schema = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "properties": {"name": {"type": "string"}},
-        "required": ["name"],
-        "additionalProperties": False,
-    },
-}
-THRESHOLDS: Schema = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "properties": {"percent": {"type": "integer", "minimum": 0, "maximum": 100}, "labels": TEXT_MAP},
-        "required": ["percent"],
-        "additionalProperties": False,
-    },
-}
-
-# By the last name of the path; the whole path comes first.
-SPECIAL: Mapping[str, Schema] = {
-    "additionalLabels": TEXT_MAP,
-    "affinity": ANY_OBJECT,
-    "annotations": TEXT_MAP,
-    "apiPort": PORT,
-    "command": COMMAND,
-    "extraAlerts": OBJECTS,
-    "extraContainers": OBJECTS,
-    "failureThreshold": COUNT,
-    "imagePullSecrets": SECRETS,
-    "initialDelaySeconds": COUNT,
-    "interval": INTERVAL,
-    "labels": TEXT_MAP,
-    "logLevel": LOG_LEVEL,
-    "metricRelabelings": OBJECTS,
-    "metricsPort": PORT,
-    "mlBindPort": PORT,
-    "nodeSelector": TEXT_MAP,
-    "periodSeconds": COUNT,
-    "podAnnotations": TEXT_MAP,
-    "port": PORT,
-    "pullPolicy": {"type": ["string", "null"], "enum": ["Always", "IfNotPresent", "Never", None]},
-    "relabelings": OBJECTS,
-    "replicas": COUNT,
-    "resources": ANY_OBJECT,
-    "securityContext": ANY_OBJECT,
-    "strategy": STRATEGY,
-    "successThreshold": COUNT,
-    "tag": {"type": ["string", "null"]},
-    "terminationGracePeriodSeconds": COUNT,
-    "thresholds": THRESHOLDS,
-    "timeoutSeconds": COUNT,
-    "tlsConfig": ANY_OBJECT,
-    "tolerations": OBJECTS,
-    "updateStrategy": STRATEGY,
-    "controller.webhookMode": {"type": "string", "enum": ["enabled", "disabled", "onlywebhook"]},
-    "crds.validationFailurePolicy": {"type": "string", "enum": ["Fail", "Ignore"]},
-    "speaker.bgpDebounceTimeout": {"type": ["integer", "null"], "minimum": 1},
-    "speaker.memberlist.profile": {"type": "string", "enum": ["fast", "lan", "wan"]},
-    "tls.minVersion": {"type": "string", "enum": ["", "VersionTLS12", "VersionTLS13"]},
-}
-ACCEPTED: Mapping[str, Mapping[str, Schema]] = {
-    "": {
-        "global": {"type": "object", "description": "Shared with other charts; nothing here is read."},
-        "frr-k8s": {
-            "type": "object",
-            "description": "Settings of a chart that this one does not bring; without effect.",
-        },
-        "configInline": {"description": "Refused when set: configuration is kept in custom resources."},
-    },
-    # Helm puts `global` into the values of every subchart.
-    "crds": {"global": {"type": "object"}},
-}
-CONFIGURATION: Mapping[str, tuple[str, bool]] = {
-    "ipAddressPools": ("IPAddressPool", True),
-    "l2Advertisements": ("L2Advertisement", False),
-}
+RESOURCES, SPEC = "x-resources", "x-spec"
 
 
 def schema() -> Schema:
-    """The whole schema, JSON Schema draft 7, which every Helm 3 understands."""
+    """The whole schema."""
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of the metallb chart",
-        **_object("", values.read()),
+        **_closed({"properties": values.resolved()}),
     }
 
 
-def _object(path: str, keys: Sequence[values.Key]) -> Schema:
-    properties = {key.path.rsplit(".", 1)[-1]: _described(key) for key in keys}
-    properties.update(ACCEPTED.get(path, {}))
-    return {"type": "object", "properties": properties, "additionalProperties": False}
+def _closed(node: Schema) -> Schema:
+    """A node of the source as plain JSON Schema."""
+    if values.GONE in node:
+        return {"const": f"no such key any more: {node[values.GONE]}"}
+    if RESOURCES in node:
+        return {"description": node["description"], **_resources(node[RESOURCES], node[SPEC] == "required")}
+    found = {name: value for name, value in node.items() if not name.startswith("x-")}
+    if isinstance(found.get("items"), dict):
+        found["items"] = _closed(found["items"])
+    if isinstance(found.get("additionalProperties"), dict):
+        found["additionalProperties"] = _closed(found["additionalProperties"])
+    if "properties" in found:
+        found["properties"] = {name: _closed(inner) for name, inner in found["properties"].items()}
+        found.setdefault("type", "object")
+        if "additionalProperties" not in found:
+            known = [name for name, inner in node["properties"].items() if values.GONE not in inner]
+            found |= _only(known)
+    return found
 
 
-def _described(key: values.Key) -> Schema:
-    found = _value(key)
-    return {"description": key.comment, **found} if key.comment else found
-
-
-def _value(key: values.Key) -> Schema:
-    if key.path in CONFIGURATION:
-        return _resources(*CONFIGURATION[key.path])
-    special = SPECIAL.get(key.path) or SPECIAL.get(key.path.rsplit(".", 1)[-1])
-    if special is not None:
-        return special
-    match key.default:
-        case bool():
-            return {"type": "boolean"}
-        case int():
-            return {"type": "integer"}
-        case str():
-            return {"type": "string"}
-        case dict() if key.children:
-            return _object(key.path, key.children)
-    raise ValueError(f"{key.path}: the default {key.default!r} does not tell its type; add it to SPECIAL")
+def _only(known: Sequence[str]) -> Schema:
+    return {"additionalProperties": {"const": f"no such key; the keys here are {', '.join(known)}"}}
 
 
 def _resources(kind_name: str, spec_required: bool) -> Schema:
-    """A list of custom resources, their specs checked as the definition checks them, as far as JSON Schema can."""
+    """A list of custom resources, their specs checked as the version that is stored checks them."""
     (kind,) = (kind for kind in crd.KINDS if kind.name == kind_name)
-    definition = crd.definition(kind)
-    spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    return {
-        "type": "array",
-        "items": {
-            "type": "object",
-            "properties": {
-                "name": {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "maxLength": 253},
-                "namespace": {"type": "string"},
-                "labels": TEXT_MAP,
-                "annotations": TEXT_MAP,
-                "spec": _plain(spec),
-            },
-            "required": ["name", "spec"] if spec_required else ["name"],
-            "additionalProperties": False,
-        },
+    (stored,) = (version for version in crd.definition(kind)["spec"]["versions"] if version["storage"])
+    properties = {
+        "name": {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "maxLength": 253},
+        "namespace": {"type": "string"},
+        "labels": TEXT_MAP,
+        "annotations": TEXT_MAP,
+        "spec": _plain(stored["schema"]["openAPIV3Schema"]["properties"]["spec"]),
     }
+    required = ["name", "spec"] if spec_required else ["name"]
+    item = {"type": "object", "properties": properties, "required": required, **_only(list(properties))}
+    return {"type": "array", "items": item}
 
 
 def _plain(schema: Schema) -> Schema:
@@ -178,7 +84,7 @@ def _plain(schema: Schema) -> Schema:
             continue
         if name == "properties":
             found[name] = {field: _plain(inner) for field, inner in value.items()}
-            found["additionalProperties"] = False
+            found |= _only(list(value))
         elif name in ("items", "additionalProperties"):
             found[name] = _plain(value)
         else:

@@ -18,8 +18,8 @@
 {{- end -}}
 
 {{- define "metallb.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "metallb.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "metallb.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "metallb.labels" -}}
@@ -27,6 +27,30 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ include "metallb.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- /*
+Labels and annotations of an object, as the keys of its metadata. Arguments: root; component, labels and annotations where it has some. What an object
+says itself comes before what is common to all.
+*/ -}}
+{{- define "metallb.described" -}}
+{{- $labels := include "metallb.labels" .root | fromYaml -}}
+{{- with .component -}}
+{{- $_ := set $labels "app.kubernetes.io/component" . -}}
+{{- end -}}
+labels:
+  {{- merge $labels (default dict .labels) (default dict .root.Values.commonLabels) | toYaml | nindent 2 }}
+{{- with merge (dict) (default dict .annotations) (default dict .root.Values.commonAnnotations) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* Labels of a pod. Arguments: root, component, labels (of the component). */ -}}
+{{- define "metallb.podLabels" -}}
+{{- $labels := include "metallb.selectorLabels" .root | fromYaml -}}
+{{- $_ := set $labels "app.kubernetes.io/component" .component -}}
+{{- merge $labels (default dict .labels) (default dict .root.Values.commonLabels) | toYaml -}}
 {{- end -}}
 
 {{- /* Arguments: root, component. */ -}}
@@ -108,16 +132,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Annotations of a pod. Arguments: root, component. */ -}}
+{{- /* Annotations of a pod, or nothing. Arguments: root, component. */ -}}
 {{- define "metallb.podAnnotations" -}}
-{{- if .root.Values.prometheus.scrapeAnnotations }}
-prometheus.io/scrape: "true"
-prometheus.io/scheme: https
-prometheus.io/port: {{ .root.Values.prometheus.metricsPort | quote }}
-{{- end }}
-{{- with (index .root.Values .component).podAnnotations }}
-{{ toYaml . }}
-{{- end }}
+{{- $found := dict -}}
+{{- if .root.Values.prometheus.scrapeAnnotations -}}
+{{- $found = dict "prometheus.io/scrape" "true" "prometheus.io/scheme" "https" "prometheus.io/port" (.root.Values.prometheus.metricsPort | toString) -}}
+{{- end -}}
+{{- if and (eq .component "speaker") (include "metallb.membershipConfig" .root) -}}
+{{- /* The timings are read when a speaker starts: other timings are another pod. */ -}}
+{{- $_ := set $found "checksum/membership-config" (.root.Values.speaker.memberlist.config | toJson | sha256sum) -}}
+{{- end -}}
+{{- $own := (index .root.Values .component).podAnnotations -}}
+{{- with merge $found (default dict $own) (default dict .root.Values.commonAnnotations) -}}
+{{- toYaml . -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* What a pod has beside its containers. Arguments: root, component. */ -}}
@@ -152,4 +180,44 @@ nodeSelector:
 - apiGroups: [authorization.k8s.io]
   resources: [subjectaccessreviews]
   verbs: [create]
+{{- end -}}
+
+{{- /* The lists of custom resources in the values, with their kinds. */ -}}
+{{- define "metallb.resources" -}}
+ipAddressPools: IPAddressPool
+l2Advertisements: L2Advertisement
+bgpPeers: BGPPeer
+bgpAdvertisements: BGPAdvertisement
+bfdProfiles: BFDProfile
+communities: Community
+{{- end -}}
+
+{{- /* Whether a ConfigMap with timings of the membership protocol comes from the values; "true" or nothing. */ -}}
+{{- define "metallb.membershipConfig" -}}
+{{- if and (include "metallb.memberlist" .) .Values.speaker.memberlist.config -}}true{{- end -}}
+{{- end -}}
+
+{{- /* Keys that somebody set and that nothing reads, as a list. What is compared with are MetalLB's defaults, which are ours too. */ -}}
+{{- define "metallb.withoutEffect" -}}
+{{- $speaker := .Values.speaker -}}
+{{- $found := list -}}
+{{- if $speaker.bgpDebounceTimeout -}}{{- $found = append $found "speaker.bgpDebounceTimeout" -}}{{- end -}}
+{{- $startup := dict "enabled" true "failureThreshold" 30 "periodSeconds" 5 -}}
+{{- if ne (toJson $speaker.startupProbe) (toJson $startup) -}}{{- $found = append $found "speaker.startupProbe" -}}{{- end -}}
+{{- $image := dict "repository" "quay.io/frrouting/frr" "tag" "10.5.3" -}}
+{{- range $key, $default := $image -}}
+{{- if ne $default (index $speaker.frr.image $key) -}}{{- $found = append $found (printf "speaker.frr.image.%s" $key) -}}{{- end -}}
+{{- end -}}
+{{- with $speaker.frr.image.pullPolicy -}}{{- $found = append $found "speaker.frr.image.pullPolicy" -}}{{- end -}}
+{{- if ne (int $speaker.frr.metricsPort) 9121 -}}{{- $found = append $found "speaker.frr.metricsPort" -}}{{- end -}}
+{{- with $speaker.frr.resources -}}{{- $found = append $found "speaker.frr.resources" -}}{{- end -}}
+{{- with $speaker.reloader.resources -}}{{- $found = append $found "speaker.reloader.resources" -}}{{- end -}}
+{{- with $speaker.frrMetrics.resources -}}{{- $found = append $found "speaker.frrMetrics.resources" -}}{{- end -}}
+{{- range $key, $settings := $speaker.initContainers -}}
+{{- with $settings.resources -}}{{- $found = append $found (printf "speaker.initContainers.%s.resources" $key) -}}{{- end -}}
+{{- end -}}
+{{- with .Values.frrk8s.namespace -}}{{- $found = append $found "frrk8s.namespace" -}}{{- end -}}
+{{- $passed := index .Values "frr-k8s" -}}
+{{- if and $passed (ne (toJson $passed) (dict "prometheus" (dict "serviceMonitor" (dict "enabled" false)) | toJson)) -}}{{- $found = append $found "frr-k8s" -}}{{- end -}}
+{{- $found | toJson -}}
 {{- end -}}
