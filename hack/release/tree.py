@@ -1,6 +1,6 @@
 """The tree of a release: this checkout's files with the version and the registry written in, in a folder of its own.
 
-A release must not depend on what happens to lie around, so only what git knows, as it is now, comes along.
+A release must not depend on what happens to lie around, so only what git knows or would take comes along, as it is now.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ def set_version(root: Path, version: str, registry: str) -> None:
 
 
 def copy(root: Path, target: Path) -> None:
-    """Make `target` a copy of what git knows of `root`, changes not yet committed included; what was there goes."""
+    """Make `target` a copy of `root` without what git ignores; changes not yet committed are included. What was there goes."""
     shutil.rmtree(target, ignore_errors=True)
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
         if (root / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
