@@ -431,11 +431,14 @@ async def test_a_kind_that_cannot_be_listed_makes_the_configuration_unknown(
     monkeypatch.setattr(controller, "UNKNOWN_SECONDS", 0.2)
     world.server.fail(404, times=6, verb="GET", plural="bgppeers")
     ready(world)
-    async with world.controller():
+    async with world.controller() as one:
         await world.wait(lambda: world.state().get("result") == "Unknown")
         condition = world.state()["conditions"][0]
         assert (condition["status"], condition["reason"]) == ("Unknown", "UnknownError")
         assert "bgppeers" in condition["message"]
+        # Nor does it keep the webhook, or the rollout.
+        await one.configuration.wait_answered()
+        assert one.failing() == {}
         await world.wait(lambda: world.reason("Allocated") == "Allocated")
         await world.wait(lambda: world.state().get("result") == "Valid")
 

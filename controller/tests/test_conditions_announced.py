@@ -6,7 +6,17 @@ from metallb_controller.conditions import allocated, announced, sources
 from metallb_core.allocation import converge
 from metallb_core.announcement import view
 from metallb_core.config import compiled
-from metallb_core.domain import addresses, advertisements, conditions, nodes, peers, reasons, remedies, services
+from metallb_core.domain import (
+    addresses,
+    advertisements,
+    conditions,
+    interfaces,
+    nodes,
+    peers,
+    reasons,
+    remedies,
+    services,
+)
 from metallb_core.testing import builders
 
 TRUE, FALSE = conditions.Status.TRUE, conditions.Status.FALSE
@@ -99,7 +109,7 @@ def seen(
     bgp: tuple[advertisements.BGPAdvertisement, ...] = (),
     known_peers: tuple[peers.Peer, ...] = (),
     members: tuple[str, ...] = NODES,
-    links: dict[str, frozenset[str]] | None = None,
+    links: dict[str, interfaces.Usable] | None = None,
     excluded: bool = False,
     labelled: str = "",
 ) -> view.View:
@@ -134,19 +144,31 @@ WHY = [
         id="no-speaker",
     ),
     pytest.param(
-        seen(THROUGH_ETH1, links={"n1": frozenset({""}), "n2": frozenset()}),
+        seen(THROUGH_ETH1, links={"n1": interfaces.Usable.both(""), "n2": interfaces.NOTHING}),
         SERVING,
         R.INTERFACE_MISSING,
         "none of eth1 on node n1 is up with carrier, and the same goes for node n2",
         id="interface-nowhere",
     ),
     pytest.param(
-        seen(THROUGH_ETH1, links={"n1": frozenset({"eth1", ""}), "n2": frozenset()}), SERVING, None, "", id="on-one"
+        seen(THROUGH_ETH1, links={"n1": interfaces.Usable.both("eth1", ""), "n2": interfaces.NOTHING}),
+        SERVING,
+        None,
+        "",
+        id="on-one",
     ),
-    pytest.param(seen(ANY, links={"n1": frozenset({""})}), SERVING, None, "", id="any-interface-will-do"),
+    pytest.param(seen(ANY, links={"n1": interfaces.Usable.both("")}), SERVING, None, "", id="any-interface-will-do"),
+    pytest.param(
+        seen(ANY, links=dict.fromkeys(NODES, interfaces.Usable(ipv6=frozenset({""})))),
+        SERVING,
+        R.INTERFACE_MISSING,
+        "no interface on node n1 can announce IPv4: it must be a broadcast interface (BROADCAST in `ip link`); name another one, and the same"
+        " goes for node n2",
+        id="no-interface-for-the-family",
+    ),
     pytest.param(seen(ANY, excluded=True), SERVING, R.NODE_EXCLUDED, "node n1 carries", id="excluded-everywhere"),
     pytest.param(
-        seen(ANY, members=("n2",), links={"n2": frozenset()}),
+        seen(ANY, members=("n2",), links={"n2": interfaces.NOTHING}),
         SERVING,
         R.NO_ELIGIBLE_NODE,
         "none of 2 nodes can announce the Service (NoEligibleNode: n1; InterfaceMissing: n2)",
@@ -160,7 +182,7 @@ WHY = [
     ),
     pytest.param(seen(bgp=(OVER_BGP,), known_peers=(PEER,)), SERVING, None, "", id="bgp-should"),
     pytest.param(
-        seen(THROUGH_ETH1, bgp=(OVER_BGP,), links=dict.fromkeys(NODES, frozenset({""}))),
+        seen(THROUGH_ETH1, bgp=(OVER_BGP,), links=dict.fromkeys(NODES, interfaces.Usable.both(""))),
         SERVING,
         R.INTERFACE_MISSING,
         "by layer 2, none of eth1 on node n1 is up with carrier, and the same goes for node n2; by BGP, no BGPPeer has",
@@ -188,14 +210,14 @@ def test_a_refusal_says_what_to_do_and_its_code() -> None:
 
 LINKS = [
     pytest.param(None, None, id="says-nothing"),
-    pytest.param((TRUE, "eth1,eth2"), {"eth1", "eth2", ""}, id="named"),
-    pytest.param((TRUE, ""), {""}, id="only-others"),
-    pytest.param((FALSE, ""), set(), id="none"),
+    pytest.param((TRUE, "eth1,eth2"), interfaces.Usable.both("eth1", "eth2", ""), id="named"),
+    pytest.param((TRUE, ""), interfaces.Usable.both(""), id="only-others"),
+    pytest.param((FALSE, ""), interfaces.NOTHING, id="none"),
 ]
 
 
 @pytest.mark.parametrize(("said", "expected"), LINKS)
-def test_links(said: tuple[conditions.Status, str] | None, expected: set[str] | None) -> None:
+def test_links(said: tuple[conditions.Status, str] | None, expected: interfaces.Usable | None) -> None:
     held = said and conditions.Condition(
         type="interfaces.metallb.io/usable", status=said[0], reason="x", message=said[1]
     )

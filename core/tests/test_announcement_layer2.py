@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from metallb_core.announcement import election, eligibility, layer2, view
 from metallb_core.api import meta, v1beta1
 from metallb_core.config import compiled
-from metallb_core.domain import addresses, advertisements, nodes, pools, reasons, selectors, services
+from metallb_core.domain import addresses, advertisements, interfaces, nodes, pools, reasons, selectors, services
 
 A1 = addresses.Address.parse("192.0.2.1")
 A2 = addresses.Address.parse("2001:db8::1")
@@ -55,6 +55,8 @@ SECOND = election.ranking(NAMES, A1, {})[1]
 LOCAL = dataclasses.replace(SERVICE, traffic_policy=services.TrafficPolicy.LOCAL)
 SHARED = dataclasses.replace(SERVICE, annotations={"metallb.universe.tf/allow-shared-ip": "k"})
 EXCLUDED = {nodes.EXCLUDE_LABEL: ""}
+DUAL = dataclasses.replace(SERVICE, ingress=(A1, A2))
+ONLY_IPV4 = interfaces.Usable(ipv4=frozenset({"eth0"}))
 
 
 @pytest.mark.parametrize(
@@ -132,12 +134,23 @@ EXCLUDED = {nodes.EXCLUDE_LABEL: ""}
         ),
         pytest.param(
             SERVICE,
-            seen(ad(interfaces=frozenset({"eth9"})), links={OWNER: frozenset({"eth0"}), SECOND: frozenset({"eth9"})}),
+            seen(ad(interfaces=frozenset({"eth9"})), links={OWNER: interfaces.Usable.both("eth0"), SECOND: interfaces.Usable.both("eth9")}),
             NAMES,
             SECOND,
             id="interface-absent-is-no-candidate",
         ),
-        pytest.param(SERVICE, seen(links={OWNER: frozenset()}), NAMES, SECOND, id="no-usable-interface-is-no-candidate"),
+        pytest.param(
+            SERVICE, seen(links={OWNER: interfaces.NOTHING}), NAMES, SECOND, id="no-usable-interface-is-no-candidate"
+        ),
+        pytest.param(DUAL, seen(links={OWNER: ONLY_IPV4}), NAMES, SECOND, id="a-family-without-interface-is-no-candidate"),
+        pytest.param(SERVICE, seen(links={OWNER: ONLY_IPV4}), NAMES, OWNER, id="the-other-family-does-not-matter"),
+        pytest.param(
+            dataclasses.replace(DUAL, annotations=SHARED.annotations),
+            seen(links={OWNER: ONLY_IPV4}),
+            NAMES,
+            OWNER,
+            id="sharers-of-an-address-land-on-one-node-whatever-other-families-they-have",
+        ),
         pytest.param(
             SERVICE, seen(ad(interfaces=frozenset({"eth9"}))), NAMES, OWNER, id="a-node-that-says-nothing-is-believed-able"
         ),
@@ -179,8 +192,7 @@ def test_interfaces_of_an_advertisement_for_other_nodes_do_not_count() -> None:
 
 
 def test_both_families_go_together() -> None:
-    dual = dataclasses.replace(SERVICE, ingress=(A1, A2))
-    decided = layer2.decide(dual, frozenset(NAMES), seen(), OWNER)
+    decided = layer2.decide(DUAL, frozenset(NAMES), seen(), OWNER)
     assert decided == layer2.Announcement((A1, A2), frozenset())
 
 
@@ -197,10 +209,11 @@ def test_nobody_is_explained_node_by_node() -> None:
     assert SECOND in refusal.detail
 
 
+ETHERNETS = st.frozensets(st.sampled_from(["eth0", "eth1"]))
 CLUSTERS = st.fixed_dictionaries(
     {
         "members": st.none() | st.frozensets(st.sampled_from(NAMES)),
-        "links": st.dictionaries(st.sampled_from(NAMES), st.frozensets(st.sampled_from(["eth0", "eth1"]))),
+        "links": st.dictionaries(st.sampled_from(NAMES), st.builds(interfaces.Usable, ipv4=ETHERNETS, ipv6=ETHERNETS)),
         "nodes": st.fixed_dictionaries(
             {
                 name: st.builds(
@@ -228,7 +241,7 @@ ADS = st.lists(
 )
 
 
-@given(CLUSTERS, ADS, st.frozensets(st.sampled_from(NAMES)), st.sampled_from([SERVICE, LOCAL]))
+@given(CLUSTERS, ADS, st.frozensets(st.sampled_from(NAMES)), st.sampled_from([SERVICE, LOCAL, DUAL]))
 def test_at_most_one_node_announces(
     cluster: dict[str, object],
     ads: list[advertisements.L2Advertisement],

@@ -242,6 +242,27 @@ async def test_a_kind_that_goes_away_and_comes_back(server: fake_apiserver.FakeA
         await eventually(lambda: fixture.informer.lists >= 2 and fixture.informer.problem is None)
 
 
+@pytest.mark.parametrize(
+    ("status", "refused", "absent"),
+    [
+        pytest.param(404, True, True, id="no-such-kind"),
+        pytest.param(403, True, False, id="not-allowed"),
+        pytest.param(500, False, False, id="trouble"),
+    ],
+)
+async def test_a_kind_that_was_never_there(
+    server: fake_apiserver.FakeApiServer, status: int, refused: bool, absent: bool
+) -> None:
+    server.fail(status, times=3, plural="services")
+    async with running(server) as fixture:
+        await eventually(lambda: fixture.informer.problem is not None)
+        assert (fixture.informer.refused, fixture.informer.absent) == (refused, absent)
+        await fixture.informer.wait_answered()
+        assert fixture.informer.synced is not refused
+        await fixture.informer.wait_synced()
+        assert not fixture.informer.refused
+
+
 async def test_a_watch_that_is_refused_again_and_again_is_given_a_new_place(
     server: fake_apiserver.FakeApiServer,
 ) -> None:

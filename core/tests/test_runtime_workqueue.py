@@ -212,6 +212,26 @@ async def test_stop_finishes_what_was_begun_and_begins_nothing() -> None:
     assert bench.order == ["a", "b"]
 
 
+async def test_handlers_that_wait_for_nothing_leave_turns_to_others() -> None:
+    clock = fake_clock.FakeClock()
+    turns = 0
+    seen: list[int] = []
+
+    async def handle(_key: int) -> None:
+        seen.append(turns)
+
+    queue: workqueue.Workqueue[int] = workqueue.Workqueue(clock, handler=handle, on_error=lambda *_: None, workers=1)
+    for key in range(30):
+        queue.add(key)
+    running = asyncio.ensure_future(queue.run())
+    while len(seen) < 30:
+        turns += 1
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert len(set(seen)) == 30
+
+
 async def test_what_was_added_before_the_start_is_handled() -> None:
     bench = Bench(fake_clock.FakeClock())
     bench.queue.add("a")

@@ -10,6 +10,7 @@ SUITES = {
     "allocation": ("bench.allocation",),
     "arp": ("bench.arp",),
     "bgp": ("bench.bgp",),
+    "bgp_whole": ("bench.bgp_whole",),
     "controller": ("bench.controller",),
     "conditions": ("bench.conditions",),
     "speaker": ("bench.speaker",),

@@ -16,6 +16,9 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import aiohttp
+import pytest
+
 from metallb_core.domain import addresses, communities
 from metallb_core.testing import fake_apiserver
 from metallb_speaker.bgp.wire import attributes, context, families, framing, messages
@@ -388,6 +391,71 @@ async def test_layer_2_does_not_wait_for_what_is_bgps_own(tmp_path: pathlib.Path
         # No link is usable here, which is layer 2's own word about the Service.
         await world.wait(lambda: any("InterfaceMissing" in body["message"] for body in world.events()), "no word of it")
         assert router.connected == 0
+
+
+def bgp_status(node: str, service: str, *peers: str) -> dict[str, Any]:
+    labels = {
+        "metallb.io/node": node,
+        "metallb.io/service-name": service,
+        "metallb.io/service-namespace": "default",
+    }
+    said = {"node": node, "serviceName": service, "serviceNamespace": "default", "peers": list(peers)}
+    return named("ServiceBGPStatus", f"bgp-{service}", {}, labels=labels) | {"status": said}
+
+
+async def test_what_was_said_before_a_restart_stays_while_sessions_come_back(tmp_path: pathlib.Path) -> None:
+    async with routers(1) as [router], running(tmp_path) as world:
+        before = world.server.put(METALLB, "servicebgpstatuses", bgp_status("n1", "web", "r1"))
+        world.server.put(METALLB, "bgppeers", peer("r1", router))
+        await router.stop()
+        await world.wait(lambda: world.logged("announcing"), "no route")
+        await world.wait(lambda: "r1" in world.sessions(), "no attempt")
+        await router.start()
+        await world.wait(lambda: WEB in router.rib and world.sessions() == {"r1": "Established"}, "no session")
+        after = world.server.get(METALLB, "servicebgpstatuses", "bgp-web", NAMESPACE)
+        assert after is not None
+        assert after["metadata"]["uid"] == before["metadata"]["uid"]
+        await router.stop()
+        await world.wait(lambda: not world.statuses(), "the status stays")
+        await router.start()
+
+
+async def test_routes_do_not_wait_for_status_objects(tmp_path: pathlib.Path) -> None:
+    """Definitions that are older than the kind: nothing can be reported, and everything can be announced."""
+    flags = "--health-probe-port=17981"
+    async with routers(1) as [router], running(tmp_path, flags, forbidden="servicebgpstatuses") as world:
+        world.server.put(METALLB, "bgppeers", peer("r1", router))
+        await world.wait(lambda: WEB in router.rib and router.ends_of_rib, "no route")
+        assert await readiness(17981) == ""
+
+
+OF_BGP = [
+    pytest.param("bgpadvertisements", id="unknown-whether-bgp-is-used"),
+    pytest.param("bgppeers", id="bgp-is-used"),
+    pytest.param("communities", id="a-kind-that-few-need"),
+]
+
+
+@pytest.mark.parametrize("plural", OF_BGP)
+async def test_a_rollout_stops_where_bgp_would_be_lost(tmp_path: pathlib.Path, plural: str) -> None:
+    async with running(tmp_path, "--health-probe-port=17982", forbidden=plural) as world:
+        # Layer 2 runs.
+        await world.wait(lambda: any("NoAdvertisement" in body["message"] for body in world.events()), "no word of it")
+        assert plural in await readiness(17982)
+
+
+async def test_where_nobody_uses_bgp_its_kinds_keep_nothing(tmp_path: pathlib.Path) -> None:
+    async with running(tmp_path, "--health-probe-port=17983", forbidden="bgppeers") as world:
+        world.server.remove(METALLB, "bgpadvertisements", "ad", NAMESPACE)
+        await world.wait(lambda: any("NoAdvertisement" in body["message"] for body in world.events()), "no word of it")
+        assert await readiness(17983) == ""
+
+
+async def readiness(port: int) -> str:
+    """What keeps the speaker from being ready; empty if nothing does."""
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/readyz") as answer:
+        text = await answer.text()
+        return "" if answer.status == 200 else text
 
 
 async def test_a_node_that_starts_drained_advertises_nothing(tmp_path: pathlib.Path) -> None:

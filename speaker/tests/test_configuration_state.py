@@ -9,9 +9,9 @@ import pytest
 
 from metallb_core.announcement import difference, layer2
 from metallb_core.config import compiled
-from metallb_core.domain import addresses, advertisements, conditions, services
+from metallb_core.domain import addresses, advertisements, conditions, interfaces, services
 from metallb_core.kube import client as clients
-from metallb_core.kube import connection, instruments
+from metallb_core.kube import configuration_state, connection, instruments
 from metallb_core.runtime import clock, metrics
 from metallb_core.testing import builders, fake_apiserver
 from metallb_speaker import configuration, gauges, reconcile
@@ -67,18 +67,45 @@ def through(*names: str) -> compiled.Config:
 
 async def test_only_links_that_are_asked_for_are_named(bench: Bench) -> None:
     usable = "interfaces.metallb.io/usable"
-    bench.state.links(frozenset({"eth0", "eth1", "veth123"}))
+    bench.state.links(interfaces.Usable.both("eth0", "eth1", "veth123"))
     bench.state.configured(through("eth1", "eth9"))
     await bench.wait("configReconcilerValid", "True")
     await bench.wait(usable, "True", "eth1")
     written = bench.writes()
-    bench.state.links(frozenset({"eth0", "eth1", "veth456"}))
+    bench.state.links(interfaces.Usable.both("eth0", "eth1", "veth456"))
     bench.state.sessions([])
     bench.state.configured(compiled.EMPTY)
     await bench.wait(usable, "True", "")
     assert bench.writes() == written + 1, "a link of a pod is no news"
-    bench.state.links(frozenset())
+    bench.state.links(interfaces.NOTHING)
     assert (await bench.wait(usable, "False", ""))["reason"] == "NoUsableInterface"
+
+
+USABLE = [
+    pytest.param(interfaces.Usable.both("eth1", "eth2"), "Usable", "eth1,eth2", id="both-families"),
+    pytest.param(
+        interfaces.Usable(ipv4=frozenset({"eth1", "eth2"}), ipv6=frozenset({"eth2", ""})),
+        "Usable",
+        "eth1/IPv4,eth2",
+        id="one-for-ipv4-alone",
+    ),
+    pytest.param(interfaces.Usable(ipv4=frozenset({"eth1"})), "UsableForIPv4", "eth1/IPv4", id="ipv6-is-off"),
+    pytest.param(interfaces.Usable(ipv6=frozenset({"eth0"})), "UsableForIPv6", "", id="not-asked-for-by-name"),
+    pytest.param(interfaces.NOTHING, "NoUsableInterface", "", id="none"),
+]
+
+
+@pytest.mark.parametrize(("usable", "reason", "message"), USABLE)
+def test_usable_interfaces_are_told_by_family_and_read_back(
+    usable: interfaces.Usable, reason: str, message: str
+) -> None:
+    asked_for = frozenset({"eth1", "eth2"})
+    said = configuration_state.links(usable, asked_for)
+    assert (said.reason, said.message) == (reason, message)
+    read = configuration_state.usable_of(said)
+    for family in addresses.Family:
+        others = frozenset({""}) if usable.of(family) else frozenset()
+        assert read.of(family) == (usable.of(family) & asked_for) | others
 
 
 async def test_what_is_wrong_is_said_and_taken_back(bench: Bench) -> None:

@@ -46,6 +46,7 @@ TABLE = link.Table(
             master_kind="vrf",
             addresses=frozenset({(V4, 24), (V6, 64)}),
             has_link_local=True,
+            answering=False,
         )
     },
 )

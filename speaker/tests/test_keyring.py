@@ -11,6 +11,7 @@ from metallb_speaker import keyring
 from metallb_speaker.membership import encryption
 
 OLD, NEW, NEWER = b"o" * 32, b"n" * 32, b"m" * 32
+PLAIN = keyring.PLAIN
 PHASE = keyring.PHASE_SECONDS
 
 
@@ -28,7 +29,7 @@ def test_derive(secret: bytes, key: bytes) -> None:
 
 def test_an_empty_file_means_plain_text(tmp_path: pathlib.Path) -> None:
     (tmp_path / "secretkey").write_bytes(b"")
-    assert keyring.read(tmp_path) is None
+    assert keyring.read(tmp_path) == keyring.PLAIN
 
 
 def test_a_missing_file_is_an_error(tmp_path: pathlib.Path) -> None:
@@ -55,9 +56,35 @@ def test_rotation(observations: list[tuple[bytes, float]], at: float, keys: tupl
     assert rotation.keys(at) == keys
 
 
-@given(st.floats(0, PHASE - 1), st.floats(0, 4 * PHASE))
-def test_two_nodes_that_see_the_change_at_different_times_always_understand_each_other(lag: float, at: float) -> None:
-    early, late = keyring.Rotation(OLD), keyring.Rotation(OLD)
+@pytest.mark.parametrize(
+    ("start", "observations", "at", "keys"),
+    [
+        pytest.param(PLAIN, [], 0, (PLAIN,), id="no-key"),
+        pytest.param(PLAIN, [(NEW, 10)], 10, (PLAIN, NEW), id="a-first-key-is-accepted-first"),
+        pytest.param(PLAIN, [(NEW, 10)], 10 + PHASE, (NEW, PLAIN), id="then-used"),
+        pytest.param(PLAIN, [(NEW, 10)], 10 + 2 * PHASE, (NEW,), id="plain-text-goes-last"),
+        pytest.param(PLAIN, [(NEW, 10), (PLAIN, 20)], 20, (PLAIN,), id="emptied-while-only-accepted"),
+        pytest.param(OLD, [(PLAIN, 10)], 1000, (OLD,), id="an-emptied-file-takes-nothing-away"),
+        pytest.param(OLD, [(NEW, 10), (PLAIN, 20)], 20, (OLD, NEW), id="nor-does-it-stop-a-change"),
+        pytest.param(
+            PLAIN, [(NEW, 10), (PLAIN, 10 + 2 * PHASE)], 2000, (NEW,), id="emptied-after-the-first-key-was-used"
+        ),
+    ],
+)
+def test_plain_text_is_left_and_never_come_back_to(
+    start: bytes, observations: list[tuple[bytes, float]], at: float, keys: tuple[bytes, ...]
+) -> None:
+    rotation = keyring.Rotation(start)
+    for key, now in observations:
+        rotation.observe(key, now)
+    assert rotation.keys(at) == keys
+
+
+@given(st.sampled_from([OLD, PLAIN]), st.floats(0, PHASE - 1), st.floats(0, 4 * PHASE))
+def test_two_nodes_that_see_the_change_at_different_times_always_understand_each_other(
+    start: bytes, lag: float, at: float
+) -> None:
+    early, late = keyring.Rotation(start), keyring.Rotation(start)
     early.observe(NEW, 0)
     if at >= lag:
         late.observe(NEW, lag)

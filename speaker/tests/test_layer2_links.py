@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from metallb_core.domain import addresses
+from metallb_core.domain import addresses, interfaces
 from metallb_speaker.layer2 import inventory, link
 
 GOOD = link.Link(
@@ -44,6 +44,21 @@ def test_unusable(changes: dict[str, object], expected: link.Unusable | None) ->
     assert changed.unusable(EXCLUDE) is expected
     table = link.Table(revision=1, links={changed.name: changed})
     assert (changed.name in table.usable(EXCLUDE)) == (expected is None)
+
+
+def test_each_family_has_its_links() -> None:
+    every = [
+        dataclasses.replace(GOOD, name="eth0"),
+        dataclasses.replace(GOOD, name="eth1", has_link_local=False),
+        dataclasses.replace(GOOD, name="eth2", broadcast=False),
+        dataclasses.replace(GOOD, name="eth3"),
+        dataclasses.replace(GOOD, name="docker0"),
+        dataclasses.replace(GOOD, name="eth4", up=False),
+    ]
+    table = link.Table(revision=1, links={each.name: each for each in every}).without_answers({"eth3"})
+    assert table.announcing(EXCLUDE) == interfaces.Usable(
+        ipv4=frozenset({"eth0", "eth1"}), ipv6=frozenset({"eth0", "eth2"})
+    )
 
 
 def test_families_served() -> None:

@@ -487,6 +487,40 @@ def test_keys_are_changed_without_a_member_lost() -> None:
     assert cluster.node(0).swim.counters.malformed > 0
 
 
+@pytest.mark.parametrize(
+    ("ready", "is_kept"),
+    [
+        pytest.param(6, True, id="all-accept-it"),
+        pytest.param(3, True, id="half-accept-it"),
+        # One member cannot speak for the rest all the time, and the late one doubts itself more and more.
+        pytest.param(1, False, id="one-accepts-it"),
+    ],
+)
+def test_who_starts_in_the_middle_of_a_change_of_key_stays(ready: int, is_kept: bool) -> None:
+    old, new = b"o" * 32, b"n" * 32
+
+    def wrapping(*keys: bytes) -> envelope.Envelope:
+        return envelope.Envelope(keyring=aead.load_keyring(keys, version=1))
+
+    cluster = _Cluster(6, seed=23)
+    cluster.tcp = False
+    for index in range(6):
+        cluster.node(index).swim.rewrap(wrapping(old, new) if index < ready else wrapping(old))
+    cluster.start(6).swim.rewrap(wrapping(new))
+    cluster.join(6, 0)
+    cluster.run(1.0)
+    began = cluster.now
+    cluster.run(60.0)
+    assert not is_kept or not any(cluster.drops_since(began, f"n{index}") for index in range(7))
+    began = cluster.now
+    for keys in ((old, new), (new, old), (new,)):
+        for index in range(6):
+            cluster.node(index).swim.rewrap(wrapping(*keys))
+        cluster.run(5.0)
+    assert [cluster.present(index) for index in range(7)] == [_everybody(7)] * 7
+    assert not any(cluster.drops_since(began, f"n{index}") for index in range(7))
+
+
 def test_an_idle_member_wakes_about_as_often_as_it_probes() -> None:
     cluster = _Cluster(2, seed=19)
     cluster.run(10.0)

@@ -88,6 +88,54 @@ async def test_keys_may_change_while_running(start: Start) -> None:
         second.set_keys(b"short")
 
 
+async def test_plain_text_becomes_encryption_while_running(start: Start) -> None:
+    plain, new = encryption.PLAIN, b"n" * 32
+    first, second = await start("a"), await start("b")
+    assert await first.join([f"127.0.0.1:{second.port}"]) == 1
+    for ours, theirs in [
+        ((plain, new), (plain,)),
+        ((plain, new), (plain, new)),
+        ((new, plain), (plain, new)),
+        ((new, plain), (new, plain)),
+        ((new,), (new, plain)),
+        ((new,), (new,)),
+    ]:
+        first.set_keys(*ours)
+        second.set_keys(*theirs)
+        probes = first.protocol_counters.probes
+        await _wait_until(lambda probes=probes: first.protocol_counters.probes > probes + 2)  # type: ignore[misc]
+        assert await first.join([f"127.0.0.1:{second.port}"]) == 1
+    assert first.protocol_counters.malformed == second.protocol_counters.malformed == 0
+    assert first.protocol_counters.probes_failed == second.protocol_counters.probes_failed == 0
+
+
+@pytest.mark.parametrize(
+    "ready",
+    [
+        pytest.param(2, id="all-accept-it"),
+        pytest.param(1, id="one-has-not-seen-it-yet"),
+    ],
+)
+async def test_who_starts_in_the_middle_of_a_change_is_a_member_like_any_other(start: Start, ready: int) -> None:
+    old, new = b"o" * 32, b"n" * 32
+    first, second = running = [await start(name, keys=(old,)) for name in ("a", "b")]
+    assert await first.join([f"127.0.0.1:{second.port}"]) == 1
+    for member in running[:ready]:
+        member.set_keys(old, new)
+    late = await start("c", keys=(new,))
+    assert await late.join([f"127.0.0.1:{member.port}" for member in running]) == ready
+    everyone = (*running, late)
+    await _wait_until(lambda: all(len(member.members()) == 3 for member in everyone))
+    probes = late.protocol_counters.probes
+    await _wait_until(lambda: late.protocol_counters.probes > probes + 10)
+    assert [len(member.members()) for member in everyone] == [3, 3, 3]
+    assert sum(member.protocol_counters.deaths for member in everyone) == 0
+    for keys in ((new, old), (new,)):
+        for member in running:
+            member.set_keys(*keys)
+    assert await first.join([f"127.0.0.1:{late.port}"]) == 1
+
+
 async def test_a_member_of_the_secret_of_metallb(start: Start) -> None:
     key = encryption.key_from_secret("abc")
     assert key is not None

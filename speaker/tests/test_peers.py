@@ -41,6 +41,7 @@ async def running(heard: Heard) -> AsyncIterator[None]:
         await heard.clock.settle()
         yield
     finally:
+        assert not task.done()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -120,3 +121,13 @@ async def test_in_a_large_cluster_a_few_are_called_in_turn() -> None:
         await heard.clock.advance(3 * peers.RECALL_SECONDS)
         assert [len(called) for called in heard.joined] == [peers.RECALLED_AT_ONCE] * 3
         assert {host for called in heard.joined for host in called} == set(hosts)
+
+
+async def test_a_report_of_nobody_ends_nothing() -> None:
+    heard = Heard()
+    async with running(heard):
+        heard.peers.report({})
+        await heard.clock.advance(peers.RECALL_SECONDS + 1)
+        heard.peers.report(ALONE)
+        await heard.clock.advance(peers.RECALL_SECONDS + 1)
+    assert heard.members == [{}, ALONE]

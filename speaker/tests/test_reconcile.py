@@ -8,7 +8,7 @@ import pytest
 
 from metallb_core.announcement import routes as books
 from metallb_core.api import meta, v1beta1, v1beta2
-from metallb_core.domain import addresses, endpoints, nodes, reasons, routes, services
+from metallb_core.domain import addresses, endpoints, interfaces, nodes, reasons, routes, services
 from metallb_speaker import reconcile, world
 
 NODES = ("n1", "n2", "n3")
@@ -157,7 +157,7 @@ def test_interfaces_of_the_advertisement_are_used() -> None:
 def test_a_node_without_carrier_yields() -> None:
     owner, other = Node(OWNER), Node(OTHER)
     for node in (owner, other):
-        node.world.set_members({OWNER: frozenset(), OTHER: frozenset({"eth0"})})
+        node.world.set_members({OWNER: interfaces.NOTHING, OTHER: interfaces.Usable.both("eth0")})
     assert owner.sweep() == []
     assert other.sweep() == ["announce 192.0.2.1 on all"]
 

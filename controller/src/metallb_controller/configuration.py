@@ -2,7 +2,8 @@
 
 - All kinds are followed, also those that only speakers act on: one place judges all objects, and the leader tells of each bad one once.
 - Only pools, advertisements of layer 2 and namespaces are waited for before addresses are given; a kind whose definition is missing keeps nobody
-  without an address. Readiness does wait for all of them.
+  without an address. Readiness and the webhook wait for all of them, but not for one of the others that the server does not have or does not
+  let us list: an upgrade that brings the program before the definitions goes on, and the ConfigurationState says Unknown meanwhile.
 - A change of counters in a pool's status is no change of the configuration.
 """
 
@@ -18,18 +19,8 @@ from metallb_core.runtime import clock, log
 
 LOG = log.get("controller")
 
-# The kinds in the order of the objects that name them, and the version that an Event gives for each.
-API_VERSIONS = {
-    each.kind: each.api_version
-    for each in (
-        resources.IP_ADDRESS_POOLS,
-        resources.L2_ADVERTISEMENTS,
-        resources.BGP_ADVERTISEMENTS,
-        resources.BGP_PEERS,
-        resources.BFD_PROFILES,
-        resources.COMMUNITIES,
-    )
-}
+# The version that an Event gives for each kind.
+API_VERSIONS = {each.kind: each.api_version for each in resources.CONFIGURATION}
 
 
 class Configuration:
@@ -94,6 +85,17 @@ class Configuration:
         """Wait until what is `needed` has been listed."""
         for each in self.needed:
             await each.wait_synced()
+
+    @property
+    def awaited(self) -> tuple[informer.Informer[Any, Any, Any], ...]:
+        """What is yet to be listed, without what the server refuses and addresses do not need."""
+        return tuple(each for each in self.followed if not each.synced and (each in self.needed or not each.refused))
+
+    async def wait_answered(self) -> None:
+        """Wait until nothing is `awaited`: for who can do without a kind that is refused."""
+        await self.wait_needed()
+        for each in self.followed:
+            await each.wait_answered()
 
     async def wait_synced(self) -> None:
         """Wait until all has been listed."""

@@ -174,7 +174,7 @@ class Controller:
         """What keeps this controller from being ready, by name. One that stands by is ready to take over."""
         return {
             each.resource.plural: each.problem or "not yet listed"
-            for each in (*((self._services,) if self._settings.reconciles else ()), *self._configuration.followed)
+            for each in (*((self._services,) if self._settings.reconciles else ()), *self._configuration.awaited)
             if not each.synced
         }
 

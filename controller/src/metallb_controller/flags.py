@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from metallb_core.runtime import log, settings
+from metallb_core.runtime import flags, settings
 
 BGP_TYPE: Final = settings.choice(
     "bgp-type",
@@ -29,24 +29,14 @@ DEPLOYMENT: Final = settings.text(
     "Deployment of this controller: it owns that Secret, and gives the Lease of the election its name.",
     env="METALLB_DEPLOYMENT",
 )
-LB_CLASS: Final = settings.text(
-    "lb-class", "", "Handle only Services of this spec.loadBalancerClass; unset: those without one."
-)
-LOG_LEVEL: Final = settings.choice("log-level", "info", "Least level that is logged.", choices=tuple(log.LEVELS))
-PORT: Final = settings.port("port", 9120, "Port of the metrics (HTTPS); 0 turns them off.")
+LB_CLASS: Final = flags.LB_CLASS
+LOG_LEVEL: Final = flags.LOG_LEVEL
+PORT: Final = flags.PORT
 HEALTH_PORT: Final = settings.port("health-probe-port", 17472, "Port of /healthz and /readyz.")
-METRICS_CERTIFICATES: Final = settings.text(
-    "metrics-cert-dir", "", "Folder with tls.crt and tls.key for the metrics; unset: a self-signed certificate."
-)
-TLS_MIN_VERSION: Final = settings.text(
-    "tls-min-version", "", "Least TLS version of the metrics and the webhook: VersionTLS12 or VersionTLS13."
-)
-TLS_CIPHERS: Final = settings.text(
-    "tls-cipher-suites", "", "Cipher suites of the metrics and the webhook, comma separated; TLS 1.2 only."
-)
-TLS_CURVES: Final = settings.text(
-    "tls-curve-preferences", "", "Curve numbers of the metrics and the webhook, comma separated."
-)
+METRICS_CERTIFICATES: Final = flags.METRICS_CERTIFICATES
+TLS_MIN_VERSION: Final = flags.tls_min_version("the metrics and the webhook")
+TLS_CIPHERS: Final = flags.tls_ciphers("the metrics and the webhook")
+TLS_CURVES: Final = flags.tls_curves("the metrics and the webhook")
 WEBHOOK_MODE: Final = settings.choice(
     "webhook-mode",
     "enabled",
@@ -88,8 +78,8 @@ WEBHOOK_HTTP2: Final = settings.boolean(
     False,
     "Accepted for old manifests: the webhook speaks HTTP/1.1, which is all that the API server needs.",
 )
-PPROF: Final = settings.text("pprof-bind-address", "", "Ignored: there is no Go profile to serve.")
-KUBECONFIG: Final = settings.text("kubeconfig", "", "Configuration file to use outside a cluster.", env="KUBECONFIG")
+PPROF: Final = flags.PPROF
+KUBECONFIG: Final = flags.KUBECONFIG
 WORKERS: Final = settings.integer("workers", 32, "Services handled at the same time.", minimum=1, maximum=256)
 
 ALL: Final = (

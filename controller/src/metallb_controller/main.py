@@ -97,7 +97,7 @@ def _checking(
         clock=clock,
         random=random.Random(),
         known=one.configuration.resources,
-        wait_known=one.configuration.wait_synced,
+        wait_known=one.configuration.wait_answered,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from metallb_core.api import meta
 from metallb_core.config import compiled
-from metallb_core.domain import conditions
+from metallb_core.domain import conditions, interfaces
 from metallb_core.kube import client as clients
 from metallb_core.kube import configuration_state, following, resources
 from metallb_core.runtime import clock, log, supervise
@@ -29,7 +29,7 @@ class State:
         node: str,
         owner: meta.OwnerReference | None,
     ) -> None:
-        self._usable: frozenset[str] | None = None
+        self._usable: interfaces.Usable | None = None
         self._asked_for: frozenset[str] = frozenset()
         identity = configuration_state.Identity.of_speaker(namespace, node, owner)
         self._informer = following.follow(
@@ -59,7 +59,7 @@ class State:
         self._asked_for = frozenset().union(*(ad.interfaces for ad in config.l2))
         self._say_links()
 
-    def links(self, usable: frozenset[str]) -> None:
+    def links(self, usable: interfaces.Usable) -> None:
         """These interfaces can announce now."""
         self._usable = usable
         self._say_links()

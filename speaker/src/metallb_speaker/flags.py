@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from metallb_core.runtime import log, settings
+from metallb_core.runtime import flags, settings
 
 BGP_TYPE: Final = settings.choice(
     "bgp-type", "native", "BGP back end; only the native one exists.", choices=("native",), env="METALLB_BGP_TYPE"
@@ -40,29 +40,21 @@ ML_PROFILE: Final = settings.choice(
     choices=("fast", "lan", "wan"),
     env="METALLB_ML_PROFILE",
 )
-LB_CLASS: Final = settings.text(
-    "lb-class", "", "Handle only Services of this spec.loadBalancerClass; unset: those without one."
-)
+LB_CLASS: Final = flags.LB_CLASS
 IGNORE_EXCLUDE: Final = settings.boolean(
     "ignore-exclude-lb",
     False,
     "Announce also from nodes labelled node.kubernetes.io/exclude-from-external-load-balancers.",
 )
-LOG_LEVEL: Final = settings.choice("log-level", "info", "Least level that is logged.", choices=tuple(log.LEVELS))
-PORT: Final = settings.port("port", 9120, "Port of the metrics (HTTPS); 0 turns them off.")
+LOG_LEVEL: Final = flags.LOG_LEVEL
+PORT: Final = flags.PORT
 HEALTH_PORT: Final = settings.port("health-probe-port", 17472, "Port of /healthz and /readyz, on the loopback address.")
-METRICS_CERTIFICATES: Final = settings.text(
-    "metrics-cert-dir", "", "Folder with tls.crt and tls.key for the metrics; unset: a self-signed certificate."
-)
-TLS_MIN_VERSION: Final = settings.text(
-    "tls-min-version", "", "Least TLS version of the metrics: VersionTLS12 or VersionTLS13."
-)
-TLS_CIPHERS: Final = settings.text(
-    "tls-cipher-suites", "", "Cipher suites of the metrics, comma separated; TLS 1.2 only."
-)
-TLS_CURVES: Final = settings.text("tls-curve-preferences", "", "Curve numbers of the metrics, comma separated.")
-PPROF: Final = settings.text("pprof-bind-address", "", "Ignored: there is no Go profile to serve.")
-KUBECONFIG: Final = settings.text("kubeconfig", "", "Configuration file to use outside a cluster.", env="KUBECONFIG")
+METRICS_CERTIFICATES: Final = flags.METRICS_CERTIFICATES
+TLS_MIN_VERSION: Final = flags.tls_min_version("the metrics")
+TLS_CIPHERS: Final = flags.tls_ciphers("the metrics")
+TLS_CURVES: Final = flags.tls_curves("the metrics")
+PPROF: Final = flags.PPROF
+KUBECONFIG: Final = flags.KUBECONFIG
 BGP_DRAIN: Final = settings.integer(
     "bgp-drain-ms",
     1000,

@@ -1,4 +1,8 @@
-"""Membership of this speaker: started with its key, and with the key's changes phased in while it runs."""
+"""Membership of this speaker: started with its key, and with the key's changes phased in while it runs.
+
+- A file that is not there is waited for: a member that speaks plain text among others that do not would be alone, and claim every address.
+- An empty file means plain text, until there is a key in it.
+"""
 
 import asyncio
 import pathlib
@@ -36,16 +40,16 @@ class Joining:
     async def run(self) -> None:
         """Join, and stay, for ever."""
         key = await self._wait_key()
-        if key is None:
+        if key == keyring.PLAIN:
             LOG.warn("membership is not encrypted: there is no key")
         self._start((key,) if key else ())
         async with asyncio.TaskGroup() as group:
             group.create_task(self._others.run())
-            if key is not None and self._key_folder is not None:
+            if self._key_folder is not None:
                 group.create_task(self._watch_key(self._key_folder, keyring.Rotation(key)))
 
-    async def _wait_key(self) -> bytes | None:
-        """The key, once its file can be read: the Secret may come later than the pod."""
+    async def _wait_key(self) -> bytes:
+        """The key, once its file can be read: the Secret may come later than the pod. PLAIN where it is empty, or none is asked for."""
         told = False
         while self._key_folder is not None:
             try:
@@ -56,7 +60,7 @@ class Joining:
                 told = True
                 self._on_problem(f"cannot read the membership key: {error}")
                 await self._clock.sleep(KEY_RETRY_SECONDS)
-        return None
+        return keyring.PLAIN
 
     async def _watch_key(self, folder: pathlib.Path, rotation: keyring.Rotation) -> None:
         """Follow the Secret's file: a changed key is phased in."""
@@ -69,8 +73,6 @@ class Joining:
                 LOG.warn("cannot read the membership key; going on with the one there is", error=error)
                 continue
             now = self._clock.monotonic()
-            if key is None:
-                continue
             rotation.observe(key, now)
             if rotation.keys(now) != keys:
                 keys = rotation.keys(now)

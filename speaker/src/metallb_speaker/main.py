@@ -18,6 +18,8 @@ from metallb_speaker.layer2 import exclusions
 LOG = log.get("speaker")
 COMPONENT = "metallb-speaker"
 OVERRIDE = pathlib.Path("/etc/metallb/memberlist/config.json")
+# How long stopping may take beside what settings give to routers and to the next owners of addresses: a router that is slow to take its
+# withdrawals, and the ends of connections. The chart's grace period is longer by some seconds.
 STOP_SECONDS = 8.0
 
 
@@ -48,6 +50,11 @@ def settings_of(values: settings.Values, namespace: str) -> place.Place:
         bgp_drain=values[flags.BGP_DRAIN] / 1000,
         drain_taint=values[flags.DRAIN_TAINT],
     )
+
+
+def stop_seconds(chosen: place.Place) -> float:
+    """How long stopping may take: BGP goes first, then layer 2 hands over, and each is given its time."""
+    return STOP_SECONDS + chosen.bgp_drain + chosen.linger
 
 
 async def owner_of(client: clients.Client, namespace: str, pod: str) -> meta.OwnerReference | None:
@@ -97,7 +104,7 @@ async def run(values: settings.Values) -> int:
             metrics_port=values[flags.PORT],
             certificate_folder=values[flags.METRICS_CERTIFICATES],
             options=options,
-            stop_seconds=STOP_SECONDS + chosen.bgp_drain,
+            stop_seconds=stop_seconds(chosen),
         )
 
 

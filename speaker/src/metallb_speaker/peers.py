@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from metallb_core.api import workloads
+from metallb_core.domain import interfaces
 from metallb_core.kube import store
 from metallb_core.runtime import clock
 
@@ -20,7 +21,7 @@ RECALL_SECONDS = 10.0
 # Each call exchanges the whole state. Among hundreds of speakers, everybody calling everybody would be the larger trouble.
 RECALLED_AT_ONCE = 8
 SETTLE_SECONDS = 3.0
-Members = Mapping[str, frozenset[str] | None]
+Members = Mapping[str, interfaces.Usable | None]
 
 
 class Peers:
@@ -83,7 +84,7 @@ class Peers:
             await self._clock.sleep(RECALL_SECONDS)
             hosts = self.hosts()
             # The report counts this node too, the hosts do not.
-            if not self._settled or len(self._latest) > len(hosts):
+            if not hosts or not self._settled or len(self._latest) > len(hosts):
                 continue
             start = self._turn % len(hosts)
             chosen = (*hosts[start:], *hosts[:start])[:RECALLED_AT_ONCE]

@@ -14,7 +14,10 @@ from metallb_core.runtime import clock, workqueue
 from metallb_speaker import gauges, reconcile
 
 STANDING_SECONDS = 5.0
-LOST_SECONDS = 1.0
+# One that drops once is tried again within a second, and has then to be told everything.
+LOST_SECONDS = 3.0
+# How often at most all that is not settled is looked at: one peer may take minutes over ten thousand routes, while the others are told news.
+UNSETTLED_SECONDS = 1.0
 WRITERS = 4
 
 Queue = workqueue.Workqueue[services.ServiceKey]
@@ -73,7 +76,11 @@ class Reports:
         if outcome.protocol is reconcile.Protocol.LAYER2:
             self.statuses.add(key)
         else:
-            self._unsettled.add(key)
+            if outcome.addresses:
+                self._unsettled.add(key)
+            else:
+                # No peer is to be told of it, so that none would ever settle it.
+                self._unsettled.discard(key)
             self.bgp_statuses.add(key)
         if outcome.refusal is not None and outcome.refusal.reason in reconcile.TELLING:
             self.refusals.add_after(key, STANDING_SECONDS)
@@ -92,7 +99,7 @@ class Reports:
     def peer_told(self, *, settled: bool) -> None:
         """A peer was told routes. `settled`: every peer was told everything by now."""
         for key in self._unsettled:
-            self.bgp_statuses.add(key)
+            self.bgp_statuses.add_after(key, 0.0 if settled else UNSETTLED_SECONDS)
         if settled:
             self._unsettled.clear()
 

@@ -1,6 +1,9 @@
 """What a speaker follows: one informer for each kind, in two groups that wait for nothing of each other.
 
-Layer 2 starts when what it reads is known, whether or not the kinds of BGP can be listed, and the other way round for what is BGP's own.
+- Layer 2 starts when what it reads is known, whether or not the kinds of BGP can be listed, and the other way round for what is BGP's own.
+- Neither waits for status objects: they are reports, and a cluster whose definitions are older has none.
+- A kind of BGP's own that the server does not have, or does not let us list, keeps a speaker from being ready where BGP is used: a rollout then
+  stops at the first node, rather than take the routes of all. Where nobody uses BGP it keeps nothing.
 """
 
 from collections.abc import Callable, Hashable
@@ -107,19 +110,37 @@ class Sources:
     @property
     def layer2(self) -> list[Informer]:
         """What layer 2 reads."""
-        own: list[Informer] = [self.l2_advertisements, self.layer2_statuses]
-        return [*self.shared, *own, *([self.pods] if self._follows_pods else [])]
+        return [*self.shared, self.l2_advertisements, *([self.pods] if self._follows_pods else [])]
 
     @property
     def bgp(self) -> list[Informer]:
         """What BGP reads."""
-        own: list[Informer] = [self.bgp_advertisements, self.peers, self.bfd_profiles, self.communities, self.secrets]
-        return [*self.shared, *own, self.bgp_statuses]
+        return [*self.shared, *self._own_of_bgp]
+
+    @property
+    def _own_of_bgp(self) -> list[Informer]:
+        return [self.bgp_advertisements, self.peers, self.bfd_profiles, self.communities, self.secrets]
 
     @property
     def all(self) -> list[Informer]:
         """Every informer once."""
-        return list(dict.fromkeys((*self.layer2, *self.bgp)))
+        return list(dict.fromkeys((*self.layer2, *self.bgp, self.layer2_statuses, self.bgp_statuses)))
+
+    def failing(self) -> dict[str, str]:
+        """What keeps a speaker from being ready, by plural of the kind."""
+        dispensable = set() if self._may_use_bgp else {each for each in self._own_of_bgp if each.refused}
+        return {
+            each.resource.plural: each.problem or "not yet listed"
+            for each in dict.fromkeys((*self.layer2, *self.bgp))
+            if not each.synced and each not in dispensable
+        }
+
+    @property
+    def _may_use_bgp(self) -> bool:
+        """Whether anybody uses BGP, as far as can be known."""
+        if any(each.store for each in (self.bgp_advertisements, self.peers)):
+            return True
+        return not self.bgp_advertisements.synced and not self.bgp_advertisements.absent
 
     def parts(self) -> list[supervise.Part]:
         """What runs them."""

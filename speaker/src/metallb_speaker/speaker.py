@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from metallb_core.announcement import routes as books
 from metallb_core.api import meta, v1beta1, workloads
-from metallb_core.domain import addresses, endpoints, nodes, reasons, services
+from metallb_core.domain import addresses, endpoints, interfaces, nodes, reasons, services
 from metallb_core.kube import client as clients
 from metallb_core.kube import events, instruments
 from metallb_core.runtime import clock, heap, log, supervise
@@ -40,6 +40,8 @@ from metallb_speaker.status import objects, writers
 LOG = log.get("speaker")
 # What a restarted speaker said before it restarted is put right when its sessions have had the time to come back.
 RESTORE_SECONDS = 10.0
+# How long a status object of a Service that is announced from here stays as somebody else left it.
+DISPUTED_SECONDS = 5.0
 
 
 class _Responder:
@@ -78,9 +80,12 @@ class Speaker:
         self._recorder = recorder
         self._exclude = tuple(re.compile(pattern) for pattern in where.exclude)
         self._stopping = False
+        self._usable: interfaces.Usable | None = None
         # Set once it is known who is alive: before that nothing is decided over layer 2, so nothing is given up either.
         self._counts = asyncio.Event()
         self._is_advertising = False
+        # Until then a session that is not established may be about to come back.
+        self._sessions_back_at = 0.0
         self._process_task: asyncio.Task[None] | None = None
         self._problem = ""
         self._process = deadline.Client(
@@ -139,6 +144,14 @@ class Speaker:
             book=book,
             on_outcome=self._decided,
         )
+        self._bgp_writer = writers.of_bgp(
+            client,
+            namespace=where.namespace,
+            node=where.node,
+            owner=owner,
+            observed=self._sources.bgp_statuses.store,
+            told=self._advertising.told,
+        )
         self._draining = draining.Draining(clock, where.bgp_drain, self._leaving_changed)
         self._reports = reports.Reports(
             node=where.node,
@@ -153,14 +166,7 @@ class Speaker:
                 observed=self._sources.layer2_statuses.store,
                 announced=self._reconciler.announced.get,
             ).write,
-            write_bgp=writers.of_bgp(
-                client,
-                namespace=where.namespace,
-                node=where.node,
-                owner=owner,
-                observed=self._sources.bgp_statuses.store,
-                told=self._advertising.told,
-            ).write,
+            write_bgp=self._settle_bgp_status,
             refusal=self._standing_refusal,
             on_error=self._report_failed,
         )
@@ -197,8 +203,8 @@ class Speaker:
         return [
             *self._sources.parts(),
             supervise.Part(name="events", run=self._recorder.run),
-            supervise.Part(name="layer 2 status objects", run=self._reports.statuses.run),
-            supervise.Part(name="BGP status objects", run=self._reports.bgp_statuses.run),
+            supervise.Part(name="layer 2 status objects", run=self._write_layer2_statuses),
+            supervise.Part(name="BGP status objects", run=self._write_bgp_statuses),
             supervise.Part(name="refusals", run=self._reports.refusals.run),
             *self._state.parts(),
             supervise.Part(name="configuration", run=self._compiling.run),
@@ -212,10 +218,7 @@ class Speaker:
 
     def failing(self) -> dict[str, str]:
         """What keeps this speaker from being ready, by name."""
-        found = {}
-        for each in self._sources.all:
-            if not each.synced:
-                found[each.resource.plural] = each.problem or "not yet listed"
+        found = self._sources.failing()
         if not found and not self._counts.is_set():
             found["announcing"] = self._problem or ("waiting for membership" if self._place.has_members else "starting")
         if self._process.pid is None:
@@ -223,6 +226,22 @@ class Speaker:
         return found
 
     # Running
+
+    async def _write_layer2_statuses(self) -> None:
+        await self._sources.layer2_statuses.wait_synced()
+        await self._reports.statuses.run()
+
+    async def _write_bgp_statuses(self) -> None:
+        await self._sources.bgp_statuses.wait_synced()
+        await self._reports.bgp_statuses.run()
+
+    async def _settle_bgp_status(self, key: services.ServiceKey) -> float | None:
+        left = self._sessions_back_at - self._clock.monotonic()
+        if left > 0 and key in self._reconciler.book and not self._advertising.told(key):
+            # What was said before a restart stays meanwhile: it would be deleted and made again, on every node for every Service.
+            return left
+        await self._bgp_writer.write(key)
+        return None
 
     async def _run_process(self) -> None:
         self._process_task = asyncio.current_task()
@@ -253,16 +272,19 @@ class Speaker:
         self._reconciler.open(reconcile.Protocol.LAYER2)
         await self._reconciler.drain()
         # What this node said before its restart is put right now, when it is known what is right.
+        await self._sources.layer2_statuses.wait_synced()
         for status in self._sources.layer2_statuses.store.values():
             self._reports.statuses.add(objects.service_of(status))
 
     async def _open_bgp(self) -> None:
         await sources.wait_synced(self._sources.bgp)
         self._compiling.configure()
+        self._sessions_back_at = self._clock.monotonic() + RESTORE_SECONDS
         self._reconciler.open(reconcile.Protocol.BGP)
         await self._reconciler.drain()
         self._advertising.initial_complete()
         self._is_advertising = True
+        await self._sources.bgp_statuses.wait_synced()
         for status in self._sources.bgp_statuses.store.values():
             self._reports.bgp_statuses.add_after(objects.service_of(status), RESTORE_SECONDS)
 
@@ -309,7 +331,10 @@ class Speaker:
         if found is None or not self._counts.is_set():
             return
         key = objects.service_of(found)
-        if objects.node_of(found) == self._place.node or key in self._reconciler.announced:
+        if key in self._reconciler.announced:
+            # Not at once: two nodes that do not hear each other both announce, and each would delete the other's word as fast as it is written.
+            self._reports.statuses.add_after(key, DISPUTED_SECONDS)
+        elif objects.node_of(found) == self._place.node:
             self._reports.statuses.add(key)
 
     def _bgp_status_changed(
@@ -325,8 +350,12 @@ class Speaker:
     # What the deadline process says
 
     def _links_changed(self, table: link.Table) -> None:
-        usable = frozenset(table.usable(self._exclude))
-        LOG.debug("links", usable=sorted(usable))
+        usable = table.announcing(self._exclude)
+        if usable == self._usable:
+            # Every pod that comes or goes brings or takes a link, none of which matters to a Service.
+            return
+        self._usable = usable
+        LOG.debug("links", ipv4=sorted(usable.ipv4), ipv6=sorted(usable.ipv6))
         self._world.set_own_links(self._place.node, usable)
         self._state.links(usable)
         self._reconciler.mark_all()
@@ -396,6 +425,9 @@ class Speaker:
         self._reconciler.mark_all()
 
     def _session_changed(self, name: str, established: bool) -> None:
+        if not established:
+            # It was there since the restart, so what is said of it now is no leftover.
+            self._sessions_back_at = 0.0
         advertised = self._reconciler.book.keys()
         (self._reports.session_found if established else self._reports.session_lost)(advertised)
 

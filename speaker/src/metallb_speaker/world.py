@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from metallb_core.announcement import view
 from metallb_core.api import v1beta1, v1beta2, workloads
 from metallb_core.config import compiled
-from metallb_core.domain import addresses, endpoints, nodes, services
+from metallb_core.domain import addresses, endpoints, interfaces, nodes, services
 from metallb_core.kube import store
 
 BY_SERVICE = "service"
@@ -65,8 +65,8 @@ class World:
         self._drain_taint = drain_taint
         self._leaving = False
         self._members: frozenset[str] | None = None
-        self._links: Mapping[str, frozenset[str]] = {}
-        self._own_links: Mapping[str, frozenset[str]] = {}
+        self._links: Mapping[str, interfaces.Usable] = {}
+        self._own_links: Mapping[str, interfaces.Usable] = {}
         self._view: view.View | None = None
 
     def view(self) -> view.View:
@@ -140,14 +140,14 @@ class World:
                 found += readable(wire.spec.addresses)
         return found
 
-    def set_members(self, members: Mapping[str, frozenset[str] | None]) -> None:
+    def set_members(self, members: Mapping[str, interfaces.Usable | None]) -> None:
         """Membership's verdict: the live nodes, and for those that said so, the interfaces they can announce through."""
         self._members = frozenset(members)
         said = {name: usable for name, usable in members.items() if usable is not None}
         self._links = {**said, **self._own_links}
         self.forget_view()
 
-    def set_own_links(self, node: str, usable: frozenset[str]) -> None:
+    def set_own_links(self, node: str, usable: interfaces.Usable) -> None:
         """Our own interfaces; what membership echoes of them is older."""
         self._own_links = {node: usable}
         self._links = {**self._links, **self._own_links}

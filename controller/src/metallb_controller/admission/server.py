@@ -26,17 +26,7 @@ LARGEST_BYTES: Final = 8 * 2**20
 # How long what was being answered may take when the server stops.
 _DRAIN_SECONDS: Final = 2.0
 _LOG: Final = log.get("webhook")
-_RESOURCES: Final[dict[str, resources.Resource[Any, Any, Any]]] = {
-    each.kind: each
-    for each in (
-        resources.IP_ADDRESS_POOLS,
-        resources.L2_ADVERTISEMENTS,
-        resources.BGP_ADVERTISEMENTS,
-        resources.BGP_PEERS,
-        resources.BFD_PROFILES,
-        resources.COMMUNITIES,
-    )
-}
+_RESOURCES: Final = {each.kind: each for each in resources.CONFIGURATION}
 
 
 class Answering:

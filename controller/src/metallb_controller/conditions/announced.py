@@ -103,7 +103,11 @@ def _common_obstacle(service: services.Service, serving: frozenset[str], seen: v
         return pool
     matching = eligibility.advertisements_of(service, pool, seen.config.l2)
     local = service.traffic_policy is services.TrafficPolicy.LOCAL
-    verdicts = {name: eligibility.candidate(name, seen, matching, serving, local=local) for name in sorted(seen.nodes)}
+    asked = layer2.families(service)
+    verdicts = {
+        name: eligibility.candidate(name, seen, matching, serving, families=asked, local=local)
+        for name in sorted(seen.nodes)
+    }
     obstacles = {
         name: verdict
         for name, verdict in verdicts.items()

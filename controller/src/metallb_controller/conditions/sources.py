@@ -12,7 +12,7 @@ from typing import Final
 from metallb_controller.conditions import announced
 from metallb_core.api import conditions as wires
 from metallb_core.api import kubernetes, meta, v1beta1
-from metallb_core.domain import conditions, endpoints, services
+from metallb_core.domain import conditions, endpoints, interfaces, services
 from metallb_core.kube import configuration_state, resources
 
 NODE_LABEL: Final = "metallb.io/node"
@@ -43,7 +43,7 @@ class Speaker:
     namespace: str
     name: str
     node: str
-    usable: frozenset[str] | None
+    usable: interfaces.Usable | None
 
 
 def _announcer(wire: Labelled, protocol: str) -> announced.Announcer:
@@ -71,16 +71,13 @@ def _serving(wire: kubernetes.EndpointSlice) -> Serving:
     return Serving(piece.namespace, piece.name, piece.service, nodes)
 
 
-def links_of(held: conditions.Condition | None) -> frozenset[str] | None:
+def links_of(held: conditions.Condition | None) -> interfaces.Usable | None:
     """The usable interfaces that a speaker's condition names; None where it has none.
 
-    The message names those that some advertisement asks for. That there are others is said by the status alone, and stands here as the empty
-    name, which nobody can ask for.
+    The message names those that some advertisement asks for. That there are others is said by the status and the reason, and stands here as
+    the empty name, which nobody can ask for.
     """
-    if held is None:
-        return None
-    names = frozenset(filter(None, held.message.split(",")))
-    return names | {""} if held.status is conditions.Status.TRUE else names
+    return None if held is None else configuration_state.usable_of(held)
 
 
 def _speaker(wire: v1beta1.ConfigurationState) -> Speaker:

@@ -32,6 +32,20 @@ class Ranking:
         return self.candidates[0]
 
 
+def families(service: services.Service) -> frozenset[addresses.Family]:
+    """The families that a node must be able to announce to be a candidate: all of the Service's.
+
+    Of a Service that may share its address only the first address counts, by which it is elected. Otherwise a sharer with one family
+    could be announced by a node where one with both cannot, and the address they share would answer from two.
+    """
+    counted = service.ingress[:1] if _may_share(service) else service.ingress
+    return frozenset(address.family for address in counted)
+
+
+def _may_share(service: services.Service) -> bool:
+    return any(key in service.annotations for key in SHARE_ANNOTATIONS)
+
+
 def elect(service: services.Service, serving: frozenset[str], seen: view.View) -> Ranking | reasons.Refusal:
     """Rank the nodes that may announce `service`. `serving`: names of the nodes with an endpoint that can serve."""
     pool = origin.pool_of(service, seen)
@@ -45,14 +59,15 @@ def elect(service: services.Service, serving: frozenset[str], seen: view.View) -
             reasons.Reason.NO_ADVERTISEMENT,
             f"no L2Advertisement covers pool {pool} and this Service; create one, or list the pool in spec.ipAddressPools of one",
         )
-    if any(ad.service_selectors for ad in ours) and any(key in service.annotations for key in SHARE_ANNOTATIONS):
+    if any(ad.service_selectors for ad in ours) and _may_share(service):
         # Two sharers that match different advertisements could elect different nodes for one address.
         return reasons.Refusal(
             reasons.Reason.SHARED_WITH_SERVICE_SELECTOR,
             "the Service shares its address, but an L2Advertisement of its pool selects Services; use one or the other",
         )
     local = service.traffic_policy is services.TrafficPolicy.LOCAL
-    able = {found.node: found for found in eligibility.candidates(seen, ours, serving, local=local)}
+    asked = families(service)
+    able = {each.node: each for each in eligibility.candidates(seen, ours, serving, families=asked, local=local)}
     if not able:
         return reasons.Refusal(reasons.Reason.NO_ELIGIBLE_NODE, _why_nobody(service, serving, seen, pool))
     preferences = {name: election.preference(seen.nodes[name].labels, ours) for name in able}
@@ -66,7 +81,7 @@ def _why_nobody(service: services.Service, serving: frozenset[str], seen: view.V
     local = service.traffic_policy is services.TrafficPolicy.LOCAL
     counts: dict[str, list[str]] = {}
     for name in sorted(seen.nodes):
-        verdict = eligibility.candidate(name, seen, ours, serving, local=local)
+        verdict = eligibility.candidate(name, seen, ours, serving, families=families(service), local=local)
         if isinstance(verdict, reasons.Refusal):
             counts.setdefault(verdict.reason.label, []).append(name)
     told = "; ".join(

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from metallb_core.config import compiled
-from metallb_core.domain import nodes
+from metallb_core.domain import interfaces, nodes
 
 # A field below has the module's name.
 Node = nodes.Node
@@ -15,8 +15,8 @@ class View:
     """The cluster as one speaker sees it.
 
     - `members`: names of the nodes whose speaker is alive, by membership's verdict; None where membership is off, and every Node counts.
-    - `links`: for the nodes that said so, the names of the interfaces that can announce now (up, with carrier, not excluded). A node that said
-      nothing (a speaker of another make) is taken to have whatever is asked of it.
+    - `links`: for the nodes that said so, the names of the interfaces that can announce now (up, with carrier, not excluded), by family. A node
+      that said nothing (a speaker of another make) is taken to have whatever is asked of it.
     - `ignore_exclude_label`: announce also from nodes that carry the exclude label.
     - `drain_taint`: key of the taint that keeps announcements off a node; empty for none. `leaving`: this node was tainted a moment ago and
       still advertises to BGP peers, asking them to prefer others.
@@ -25,7 +25,7 @@ class View:
     config: compiled.Config
     nodes: Mapping[str, Node]
     members: frozenset[str] | None = None
-    links: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    links: Mapping[str, interfaces.Usable] = dataclasses.field(default_factory=dict)
     ignore_exclude_label: bool = False
     drain_taint: str = ""
     leaving: bool = False

@@ -16,7 +16,7 @@ import msgspec
 
 from metallb_core.api import conditions as wires
 from metallb_core.api import meta, v1beta1
-from metallb_core.domain import conditions
+from metallb_core.domain import addresses, conditions, interfaces
 from metallb_core.kube import client as clients
 from metallb_core.kube import resources
 from metallb_core.runtime import backoff, clock, workqueue
@@ -53,6 +53,8 @@ POOLS: Final = Manager("poolReconciler", "poolReconcilerValid", judges=True)
 CONFIGURATION: Final = Manager("configReconciler", "configReconcilerValid", judges=True)
 LINKS: Final = Manager("linkReporter", "interfaces.metallb.io/")
 USABLE: Final = "interfaces.metallb.io/usable"
+# Its reason where only one family can be announced.
+_ONLY: Final = {addresses.Family.IPV4: "UsableForIPv4", addresses.Family.IPV6: "UsableForIPv6"}
 SESSIONS: Final = Manager("sessionReporter", "peer.metallb.io/")
 
 
@@ -101,17 +103,37 @@ def unknown(manager: Manager, why: str) -> conditions.Condition:
     )
 
 
-def links(usable: frozenset[str], asked_for: frozenset[str]) -> conditions.Condition:
+def links(usable: interfaces.Usable, asked_for: frozenset[str]) -> conditions.Condition:
     """What a speaker says of its interfaces: whether any can announce, and of those that advertisements ask for by name, which can.
 
-    Others are not named: they come and go with every pod.
+    Others are not named: they come and go with every pod. A name that can announce one family alone has it behind it, as in `eth1/IPv4`; so
+    has the reason, where that holds for all interfaces together.
     """
+    served = [family for family in addresses.Family if usable.of(family)]
+    only = _ONLY[served[0]] if len(served) == 1 else "Usable"
     return conditions.Condition(
         type=USABLE,
-        status=conditions.Status.TRUE if usable else conditions.Status.FALSE,
-        reason="Usable" if usable else "NoUsableInterface",
-        message=conditions.shortened(",".join(sorted(usable & asked_for))),
+        status=conditions.Status.TRUE if served else conditions.Status.FALSE,
+        reason=only if served else "NoUsableInterface",
+        message=conditions.shortened(",".join(_told(name, usable) for name in sorted(usable.any & asked_for))),
     )
+
+
+def _told(name: str, usable: interfaces.Usable) -> str:
+    able = usable.families(name)
+    return name if len(able) > 1 else f"{name}{interfaces.SEPARATOR}{next(iter(able)).kubernetes_name}"
+
+
+def usable_of(held: conditions.Condition) -> interfaces.Usable:
+    """What `links` said. That there are interfaces without a name stands here as the empty name, which nobody can ask for."""
+    by_family: dict[addresses.Family, frozenset[str]] = {}
+    for family in addresses.Family:
+        entries = [entry.partition(interfaces.SEPARATOR) for entry in held.message.split(",")]
+        named = frozenset(name for name, _, told in entries if name and told in ("", family.kubernetes_name))
+        elsewhere = {reason for only, reason in _ONLY.items() if only is not family}
+        some = held.status is conditions.Status.TRUE and held.reason not in elsewhere
+        by_family[family] = named | {""} if some else named
+    return interfaces.Usable(ipv4=by_family[addresses.Family.IPV4], ipv6=by_family[addresses.Family.IPV6])
 
 
 def verdict(judged: Iterable[conditions.Condition]) -> tuple[str, str]:

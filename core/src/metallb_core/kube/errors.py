@@ -36,6 +36,11 @@ class ApiError(Exception):
         return self.status == 404
 
     @property
+    def forbidden(self) -> bool:
+        """We may not: a rule is missing from our ClusterRole or Role."""
+        return self.status == 403
+
+    @property
     def gone(self) -> bool:
         """The resource version is older than what the server remembers: list again."""
         return self.status == 410

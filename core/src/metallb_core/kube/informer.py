@@ -70,6 +70,8 @@ class Informer(Generic[Wire, Key, Obj]):
         self._silence = silence
         self._page = page
         self._synced = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._refusal: errors.ApiError | None = None
         self._version = ""
         # uid and resourceVersion of what the store holds, to tell news from repetition.
         self._seen: dict[Key, tuple[str, str]] = {}
@@ -86,6 +88,20 @@ class Informer(Generic[Wire, Key, Obj]):
     async def wait_synced(self) -> None:
         """Wait until `synced`."""
         await self._synced.wait()
+
+    @property
+    def refused(self) -> bool:
+        """Whether there is no copy because the server has no such kind, or does not let us list it."""
+        return self._refusal is not None and not self.synced
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is no copy because the server has no such kind."""
+        return self._refusal is not None and self._refusal.not_found and not self.synced
+
+    async def wait_answered(self) -> None:
+        """Wait until `synced`, or until the server has `refused`: for who can do without, and would rather not wait for an upgrade."""
+        await self._answered.wait()
 
     @property
     def invalid(self) -> Mapping[Key, str]:
@@ -111,9 +127,13 @@ class Informer(Generic[Wire, Key, Obj]):
                     await self._list(paged)
                     listed, paged = True, True
                     self._synced.set()
+                    self._answered.set()
                 started = self._clock.monotonic()
                 await self._watch()
             except errors.ApiError as error:
+                self._refusal = error if error.not_found or error.forbidden else None
+                if self._refusal is not None:
+                    self._answered.set()
                 # 404: the kind went away; when it comes back its versions have nothing to do with ours.
                 stale = error.gone or error.not_found
                 # A list that outlives its continue token would do so again: ask for all of it at once.
@@ -128,6 +148,7 @@ class Informer(Generic[Wire, Key, Obj]):
                 self._complain(f"{self.resource.label}: {error}")
                 await self._clock.sleep(max(failed.next(), min(error.retry_after or 0.0, FAILED.limit)))
             except errors.Unreachable as error:
+                self._refusal = None
                 if listed and self._clock.monotonic() - started >= HEALTHY:
                     failed.reset()
                     early.reset()

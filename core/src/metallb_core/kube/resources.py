@@ -5,7 +5,7 @@ The key of a namespaced object is (namespace, name), of a cluster-scoped one its
 
 import dataclasses
 from collections.abc import Callable, Hashable
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from metallb_core.api import coordination, events, kubernetes, meta, reviews, v1beta1, v1beta2, webhooks, workloads
 from metallb_core.domain import endpoints, namespaces, nodes, services
@@ -210,6 +210,15 @@ SERVICE_BGP_STATUSES: Final = namespaced(
 )
 CONFIGURATION_STATES: Final = namespaced(
     v1beta1.ConfigurationState, v1beta1.GROUP, v1beta1.VERSION, "configurationstates", "ConfigurationState"
+)
+# What users write, in the order of what names what.
+CONFIGURATION: Final[tuple[Resource[Any, Any, Any], ...]] = (
+    IP_ADDRESS_POOLS,
+    L2_ADVERTISEMENTS,
+    BGP_ADVERTISEMENTS,
+    BGP_PEERS,
+    BFD_PROFILES,
+    COMMUNITIES,
 )
 PODS: Final = namespaced(workloads.Pod, "", "v1", "pods", "Pod")
 SECRETS: Final = namespaced(workloads.Secret, "", "v1", "secrets", "Secret")

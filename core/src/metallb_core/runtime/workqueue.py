@@ -1,7 +1,7 @@
 """A queue of keys to reconcile.
 
 - A key waits at most once however often it is added, and is never handled twice at once; added while being handled, it runs again afterwards.
-- Different keys run concurrently, up to the number of workers.
+- Different keys run concurrently, up to the number of workers; others on the event loop get their turn between two keys.
 - A handler that raises puts its key back after a delay of its own, growing from 5 ms to a minute; one that succeeds forgets the failures.
 - A handler that returns a number runs again after that many seconds. Of several dates for one key the earliest counts.
 - Keys added with `front=True` overtake those that were not: a person waiting for one Service comes before a pass over ten thousand.
@@ -148,6 +148,8 @@ class Workqueue(Generic[K]):
                 await waiter
                 continue
             await self._handle(*self._take())
+            # Handlers that find nothing to do wait for nothing, and ten thousand of those in a row would keep timers and sockets waiting.
+            await asyncio.sleep(0)
 
     def _take(self) -> tuple[K, float]:
         """The next key and when it was queued. There is one."""

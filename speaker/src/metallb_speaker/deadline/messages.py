@@ -74,7 +74,7 @@ class Leave(_Message, frozen=True):
 
 
 class SetKeys(_Message, frozen=True):
-    """Encrypt with the first key, accept all."""
+    """Encrypt with the first key, accept all. An empty one stands for plain text."""
 
     keys: tuple[bytes, ...]
 
@@ -130,6 +130,7 @@ class LinkEntry(_Message, frozen=True):
     master_kind: str | None
     addresses: tuple[tuple[bytes, int], ...]
     has_link_local: bool
+    answering: bool
 
 
 class Links(_Message, frozen=True):
@@ -281,6 +282,7 @@ def from_table(table: link.Table) -> Links:
                 master_kind=each.master_kind,
                 addresses=tuple(sorted((address.packed(), length) for address, length in each.addresses)),
                 has_link_local=each.has_link_local,
+                answering=each.answering,
             )
             for each in table.links.values()
         ),
@@ -308,6 +310,7 @@ def to_table(message: Links) -> link.Table:
                     (addresses.Address.from_packed(packed), length) for packed, length in each.addresses
                 ),
                 has_link_local=each.has_link_local,
+                answering=each.answering,
             )
             for each in message.links
         },

@@ -68,7 +68,12 @@ class Process:
             self._loop, sock, on_data=self._received, on_end=self._parent_died, on_drained=self._report
         )
         self._announcer = announcer.Announcer(
-            self._loop, random.Random(), on_conflict=self._conflict, on_warning=self._warn, refresh=refresh
+            self._loop,
+            random.Random(),
+            on_conflict=self._conflict,
+            on_warning=self._warn,
+            on_refused=self._describe,
+            refresh=refresh,
         )
         self._links = links.Links(self._links_changed)
         self._host = hosting.Host(factory, self._members_changed, self._warn)
@@ -77,7 +82,8 @@ class Process:
         self._unsent_bfd: dict[str, bfd_settings.Status] = {}
         self._unsent_links: link.Table | None = None
         self._unsent_members: frozenset[str] | None = None
-        self._table = link.Table()
+        # `_table` is the kernel's last one; `_told` is what the others know of it, with the links that do not answer marked.
+        self._table = self._told = link.Table()
         self._exclude: tuple[re.Pattern[str], ...] = ()
         self._stopping: asyncio.Task[None] | None = None
         self._finished = self._loop.create_future()
@@ -146,8 +152,8 @@ class Process:
                 except exclusions.ExclusionError as error:
                     self._warn(str(error))
                     return
-                self._announcer.configure([messages.to_interval(pair) for pair in intervals], compiled)
                 self._exclude = compiled
+                self._announcer.configure([messages.to_interval(pair) for pair in intervals], compiled)
                 self._describe()
             case messages.StartMembership():
                 self._host.start(message)
@@ -184,14 +190,17 @@ class Process:
     # To the parent
 
     def _links_changed(self, table: link.Table) -> None:
+        self._table = table
         self._announcer.set_links(table)
-        self._unsent_links = self._table = table
         self._describe()
-        self._report_facts()
 
     def _describe(self) -> None:
-        """Tell the other members which links can carry an announcement here: a node without one is no candidate."""
-        self._host.set_metadata(capability.encode(frozenset(self._table.usable(self._exclude))))
+        """Tell the parent and the other members which links can carry an announcement here: a node without one is no candidate."""
+        told = self._table.without_answers(self._announcer.refused)
+        self._host.set_metadata(capability.encode(told.announcing(self._exclude)))
+        if told != self._told:
+            self._unsent_links = self._told = told
+            self._report_facts()
 
     def _members_changed(self, names: frozenset[str]) -> None:
         self._unsent_members = names

@@ -35,12 +35,15 @@ class Announcer:
         *,
         on_conflict: Callable[[claims.Conflict], None],
         on_warning: Callable[[str], None],
+        on_refused: Callable[[], None] = lambda: None,
         refresh: float = schedule.REFRESH,
     ) -> None:
-        """`refresh` is the interval of refreshing announcements in seconds, 0 for none."""
+        """`on_refused`: `refused` is another set now. `refresh`: the interval of refreshing announcements in seconds, 0 for none."""
         self._loop = loop
         self._on_conflict = on_conflict
         self._on_warning = on_warning
+        self._on_refused = on_refused
+        self._refused: dict[str, str] = {}
         self._schedule = schedule.Schedule(random, refresh=refresh)
         self._claims = claims.Claims()
         self._table = link.Table()
@@ -64,6 +67,11 @@ class Announcer:
     def served(self) -> Mapping[addresses.Address, frozenset[str]]:
         """For each desired address the links that answer for it now."""
         return MappingProxyType(self._served)
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """The usable links whose sockets could not be opened; they are tried again by and by."""
+        return frozenset(self._refused)
 
     def set_links(self, table: link.Table) -> None:
         """Take a new table of links."""
@@ -135,7 +143,7 @@ class Announcer:
         usable = self._table.usable(self._exclude)
         for name in [name for name in self._responders if not self._still(self._responders[name], usable.get(name))]:
             self._close_responder(name)
-        refused = False
+        refused: dict[str, str] = {}
         for name, each in usable.items():
             existing = self._responders.get(name)
             if existing is not None:
@@ -144,13 +152,21 @@ class Announcer:
                     existing.mac = each.mac
                     self._announce_all_on(name)
             elif each.serves(addresses.Family.IPV4) or each.serves(addresses.Family.IPV6):
-                refused |= not self._open_responder(each)
+                error = self._open_responder(each)
+                if error is not None:
+                    refused[name] = str(error)
+        before, self._refused = self._refused, refused
+        for name, why in refused.items():
+            if before.get(name) != why:  # once, however often it is tried again
+                self._on_warning(f"cannot answer on {name}: {why}")
         if refused and self._retry is None:
             self._retry = self._loop.call_later(_RETRY, self._try_again)
         for address in self._desired:
             self._converge(address)
         self._publish()
         self._pump()
+        if refused.keys() != before.keys():
+            self._on_refused()
 
     @staticmethod
     def _still(existing: responder.Responder, each: link.Link | None) -> bool:
@@ -161,16 +177,15 @@ class Announcer:
             and all(existing.serves(family) == each.serves(family) for family in addresses.Family)
         )
 
-    def _open_responder(self, each: link.Link) -> bool:
+    def _open_responder(self, each: link.Link) -> OSError | None:
         try:
             opened = responder.Responder(each, self._loop, self._claimed, self._own, *self._filters)
         except OSError as error:
             # The link may be gone already, which the next table tells; or it is ours to retry. The others go on.
-            self._on_warning(f"cannot answer on {each.name}: {error}")
-            return False
+            return error
         self._responders[each.name] = opened
         self._held[each.name] = {}
-        return True
+        return None
 
     def _close_responder(self, name: str) -> None:
         self._responders.pop(name).close()

@@ -10,9 +10,10 @@
 import dataclasses
 import enum
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from metallb_core.domain import addresses as ip  # a link has a field called addresses
+from metallb_core.domain import interfaces
 
 
 class Unusable(enum.StrEnum):
@@ -29,7 +30,10 @@ class Unusable(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """One network interface. `addresses` holds (address, prefix length); `master` and `master_kind` are None outside a master."""
+    """One network interface. `addresses` holds (address, prefix length); `master` and `master_kind` are None outside a master.
+
+    `answering`: False where the kernel refused the sockets to answer with. It says nothing of a link that is not usable.
+    """
 
     name: str
     index: int
@@ -44,6 +48,7 @@ class Link:
     master_kind: str | None = None
     addresses: frozenset[tuple[ip.Address, int]] = frozenset()
     has_link_local: bool = False
+    answering: bool = True
 
     def unusable(self, exclude: Sequence[re.Pattern[str]] = ()) -> Unusable | None:
         """Why it is skipped, or None. A pattern may match anywhere in the name (MetalLB, `announcedInterfacesToExclude`)."""
@@ -78,3 +83,14 @@ class Table:
     def usable(self, exclude: Sequence[re.Pattern[str]] = ()) -> dict[str, Link]:
         """The links that may carry announcements, by name."""
         return {name: link for name, link in self.links.items() if link.unusable(exclude) is None}
+
+    def announcing(self, exclude: Sequence[re.Pattern[str]] = ()) -> interfaces.Usable:
+        """The names of the links that can announce now, by family: usable, and their sockets could be opened."""
+        able = [(name, link) for name, link in self.usable(exclude).items() if link.answering]
+        ipv4, ipv6 = (frozenset(name for name, link in able if link.serves(family)) for family in ip.Family)
+        return interfaces.Usable(ipv4=ipv4, ipv6=ipv6)
+
+    def without_answers(self, refused: Collection[str]) -> "Table":
+        """This table, where of all links those named in `refused` do not answer."""
+        links = {name: dataclasses.replace(link, answering=name not in refused) for name, link in self.links.items()}
+        return dataclasses.replace(self, links=links)

@@ -6,8 +6,9 @@ from metallb_speaker.membership import encryption
 
 
 def load_keyring(keys: tuple[bytes, ...], version: int) -> encryption.Keyring | None:
-    """The keyring of these keys, first the one that seals; None without keys. ValueError for a key not 16, 24 or 32 long."""
-    if not keys:
+    """The keyring of these keys, first the one that seals; None where all are PLAIN. ValueError for a key not 16, 24 or 32 long."""
+    unique = tuple(key for key in dict.fromkeys(keys) if key != encryption.PLAIN)
+    if not unique:
         return None
     from cryptography import exceptions
     from cryptography.hazmat.primitives.ciphers import aead
@@ -27,7 +28,6 @@ def load_keyring(keys: tuple[bytes, ...], version: int) -> encryption.Keyring | 
             except exceptions.InvalidTag:
                 return None
 
-    unique = tuple(dict.fromkeys(keys))
     return encryption.Keyring(
         ciphers=tuple(_AesGcm(key) for key in unique),
         nonce=lambda: os.urandom(encryption.NONCE_SIZE),

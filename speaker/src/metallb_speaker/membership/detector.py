@@ -134,14 +134,14 @@ class Detector:
         )
 
     def _advance(self, probe: probes.Probe, now: float) -> None:
-        if probe.failed:
-            del self._book.probes[probe.sequence]
+        if not probe.failed:
+            if not probe.asked:
+                self._ask_helpers(probe, now)
+            if probe.deadline <= now:
+                self._fail(probe, now)
+        # While we are slow to accuse, the helpers' time is over before ours.
+        if probe.failed and probe.nacks_until <= now and self._book.probes.pop(probe.sequence, None) is not None:
             self.health.change(probe.nacks_expected - probe.nacks)
-            return
-        if not probe.asked:
-            self._ask_helpers(probe, now)
-        if probe.deadline <= now:
-            self._fail(probe, now)
 
     def _ask_helpers(self, probe: probes.Probe, now: float) -> None:
         probe.asked = True

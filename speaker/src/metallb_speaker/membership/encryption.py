@@ -4,6 +4,8 @@
   that each hold the pad's length; version 1 does not pad. Both are read; protocol version 1 writes 0, every later one 1.
 - The first key of a ring seals, every key opens: with the new key added second, then put first, then the old one removed, a
   running cluster changes its key without a member lost.
+- Who seals with a key has it. So each is answered with the key that it used itself: a member that started in the middle of a change knows
+  only the new key, and those who know both reach it before they use the new one among themselves.
 - The cipher itself and the nonces come from outside: this module holds no randomness.
 
 Facts: hashicorp/memberlist v0.5.1 security.go; the key rule is MetalLB's.
@@ -21,6 +23,8 @@ _TAG_SIZE = 16
 _BLOCK_SIZE = 16
 _LAST_VERSION = 1
 OVERHEAD = 1 + NONCE_SIZE + _TAG_SIZE
+# Among keys: no encryption. First, it is what is sent; anywhere, plain text is accepted.
+PLAIN = b""
 
 
 class Cipher(Protocol):
@@ -46,16 +50,16 @@ class Keyring:
         padding = _BLOCK_SIZE - plain % _BLOCK_SIZE if self.version == 0 else 0
         return OVERHEAD + plain + padding
 
-    def seal(self, plain: bytes, bound: bytes = b"") -> bytes:
-        """The envelope around `plain`, sealed with the first key."""
+    def seal(self, plain: bytes, bound: bytes = b"", key: int = 0) -> bytes:
+        """The envelope around `plain`, sealed with the key of that number."""
         if self.version == 0:
             padding = _BLOCK_SIZE - len(plain) % _BLOCK_SIZE
             plain += bytes((padding,)) * padding
         nonce = self.nonce()
-        return bytes((self.version,)) + nonce + self.ciphers[0].seal(nonce, plain, bound)
+        return bytes((self.version,)) + nonce + self.ciphers[key].seal(nonce, plain, bound)
 
-    def open(self, envelope: bytes, bound: bytes = b"") -> bytes:
-        """What is in the envelope. Raises MalformedError when it is none, or no key of ours opens it."""
+    def open(self, envelope: bytes, bound: bytes = b"") -> tuple[bytes, int]:
+        """What is in the envelope, and the number of the key that sealed it. Raises MalformedError when it is none, or no key opens it."""
         if not envelope:
             raise malformed.MalformedError("nothing to decrypt")
         version = envelope[0]
@@ -65,10 +69,10 @@ class Keyring:
             raise malformed.MalformedError(f"{len(envelope)} bytes are too few to decrypt")
         nonce = envelope[1 : 1 + NONCE_SIZE]
         sealed = envelope[1 + NONCE_SIZE :]
-        for cipher in self.ciphers:
+        for key, cipher in enumerate(self.ciphers):
             plain = cipher.open(nonce, sealed, bound)
             if plain is not None:
-                return plain if version else _unpad(plain)
+                return plain if version else _unpad(plain), key
         raise malformed.MalformedError("no key of ours decrypts this")
 
 

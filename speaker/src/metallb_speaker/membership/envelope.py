@@ -39,12 +39,18 @@ class Envelope:
     def room(self, size: int) -> int:
         """How many bytes of a packet of `size` are left for messages and the compound around them."""
         room = size - COMPOUND_HEADER - (len(self.label) + 2 if self.label else 0) - _CHECKSUM_HEADER
-        if self.keyring is not None and self.verify_outgoing:
+        if self.keyring is not None:
             room -= self.keyring.sealed_size(size) - size
         return room
 
-    def wrap(self, parts: list[bytes], checksum: bool) -> bytes:
-        """One packet of 1 to 255 serialised messages."""
+    def sealing_key(self, heard: int | None) -> int | None:
+        """The number of the key for whoever was `heard` with that one (None: in plaintext, or never); None for plaintext."""
+        if self.keyring is None:
+            return None
+        return heard if heard is not None else 0 if self.verify_outgoing else None
+
+    def wrap(self, parts: list[bytes], checksum: bool, heard: int | None = None) -> bytes:
+        """One packet of 1 to 255 serialised messages, for a member that was `heard` last with the key of that number."""
         data = parts[0] if len(parts) == 1 else join(parts)
         if self.compression:
             smaller = compress(data)
@@ -52,20 +58,26 @@ class Envelope:
                 data = smaller
         if checksum:
             data = bytes((messages.Kind.CHECKSUM,)) + binascii.crc32(data).to_bytes(4, "big") + data
-        if self.keyring is not None and self.verify_outgoing:
-            data = self.keyring.seal(data, self.label)
+        key = self.sealing_key(heard)
+        if self.keyring is not None and key is not None:
+            data = self.keyring.seal(data, self.label, key)
         if self.label:
             data = bytes((messages.Kind.LABEL, len(self.label))) + self.label + data
         return data
 
     def unwrap(self, packet: bytes) -> list[bytes]:
         """The serialised messages in a packet, in order. Raises MalformedError."""
+        return self.unwrap_sealed(packet)[0]
+
+    def unwrap_sealed(self, packet: bytes) -> tuple[list[bytes], int | None]:
+        """What `unwrap` gives, and the number of the key that sealed it, None for plaintext. Raises MalformedError."""
+        key: int | None = None
         label, data = split_label(packet)
         if label != self.label:
             raise malformed.MalformedError(f"the packet's label {label!r} is not ours")
         if self.keyring is not None:
             try:
-                data = self.keyring.open(data, label)
+                data, key = self.keyring.open(data, label)
             except malformed.MalformedError:
                 if self.verify_incoming:
                     raise
@@ -76,7 +88,7 @@ class Envelope:
                 raise malformed.MalformedError("the packet's checksum is wrong")
         found: list[bytes] = []
         _flatten(data, 0, _EXPANDED_LIMIT, found)
-        return found
+        return found, key
 
 
 def split_label(data: bytes) -> tuple[bytes, bytes]:

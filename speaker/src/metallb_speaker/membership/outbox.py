@@ -5,6 +5,8 @@
 - Who has bad news first, or refutes it, tells up to 16 members itself: in a small cluster everybody, with no chance in it.
 - Gossip also goes to members that died lately: it is how one that lives after all learns that it has to object.
 - A checksum is added for members known to understand it.
+- A member is written to with the key that it was heard with last (`encryption`). That is noted only where it is not the usual one, of so many
+  at most, since a packet can be sent again from any address; and it begins anew when the keys change.
 """
 
 import math
@@ -14,6 +16,7 @@ from metallb_speaker.membership import broadcasts, envelope, members, messages, 
 _URGENT_GAP = 0.01
 _LEAVE_GAP = 0.02
 _TOLD_DIRECTLY = 16
+_HEARD_LIMIT = 4096
 
 News = messages.Alive | messages.Suspect | messages.Dead
 
@@ -39,6 +42,24 @@ class Outbox:
         self._timings = timings
         self._counters = counters
         self._queue = broadcasts.Broadcasts()
+        self._heard: dict[outputs.Endpoint, int] = {}
+
+    def rewrap(self, wrapping: envelope.Envelope) -> None:
+        """Wrap packets this way from now on."""
+        self.wrapping = wrapping
+        self._heard.clear()
+
+    def note_key(self, source: outputs.Endpoint, key: int | None) -> None:
+        """Whoever is at `source` sealed with the key of that number, or sent plaintext."""
+        where = _plain(source)
+        if key is None or key == self.wrapping.sealing_key(None):
+            self._heard.pop(where, None)
+        elif len(self._heard) < _HEARD_LIMIT or where in self._heard:
+            self._heard[where] = key
+
+    def heard_key(self, endpoint: outputs.Endpoint) -> int | None:
+        """The number of the key for whoever is at the endpoint, None for the usual one."""
+        return self._heard.get(_plain(endpoint))
 
     def is_telling(self, name: str) -> bool:
         """Whether news about the member is still being gossiped."""
@@ -97,4 +118,10 @@ class Outbox:
     def _send(self, endpoint: outputs.Endpoint, member: members.Member | None, parts: list[bytes]) -> None:
         checksum = member is not None and member.protocol_limit >= envelope.CHECKSUM_VERSION
         self._counters.packets_sent += 1
-        self.pending.append(outputs.Send(endpoint=endpoint, data=self.wrapping.wrap(parts, checksum)))
+        self.pending.append(
+            outputs.Send(endpoint=endpoint, data=self.wrapping.wrap(parts, checksum, self.heard_key(endpoint)))
+        )
+
+
+def _plain(endpoint: outputs.Endpoint) -> outputs.Endpoint:
+    return members.plain_address(endpoint[0]), endpoint[1]

@@ -46,26 +46,34 @@ def serialise(message: Message) -> bytes:
     return messages.serialise(message)
 
 
-def wrap(message: Message, wrapping: envelope.Envelope, connected: bool) -> bytes:
-    """The bytes to write; `connected` when this side opened the connection and so has to name the label."""
+def wrap(message: Message, wrapping: envelope.Envelope, connected: bool, heard: int | None = None) -> bytes:
+    """The bytes to write; `connected` when this side opened the connection and so has to name the label.
+
+    `heard`: the number of the key that the other side was heard with last.
+    """
     data = serialise(message)
     if wrapping.compression:
         smaller = envelope.compress(data)
         if len(smaller) < len(data):
             data = smaller
-    if wrapping.keyring is not None and wrapping.verify_outgoing:
+    key = wrapping.sealing_key(heard)
+    if wrapping.keyring is not None and key is not None:
         size = wrapping.keyring.sealed_size(len(data))
         header = bytes((messages.Kind.ENCRYPTED,)) + size.to_bytes(4, "big")
-        data = header + wrapping.keyring.seal(data, header + wrapping.label)
+        data = header + wrapping.keyring.seal(data, header + wrapping.label, key)
     if connected and wrapping.label:
         data = bytes((messages.Kind.LABEL, len(wrapping.label))) + wrapping.label + data
     return data
 
 
 class StreamReader:
-    """Collects one message. `accepted` when the other side opened the connection and so may have named a label."""
+    """Collects one message. `accepted` when the other side opened the connection and so may have named a label.
+
+    `key` is the number of the key that sealed the message, None for plaintext.
+    """
 
     def __init__(self, wrapping: envelope.Envelope, accepted: bool) -> None:
+        self.key: int | None = None
         self._wrapping = wrapping
         self._data = bytearray()
         self._labelled = not accepted
@@ -118,7 +126,8 @@ class StreamReader:
                 return False
             header = bytes(self._data[:_FRAME_HEADER])
             sealed = bytes(self._data[_FRAME_HEADER : _FRAME_HEADER + size])
-            self._replace(keyring.open(sealed, header + self._wrapping.label))
+            plain, self.key = keyring.open(sealed, header + self._wrapping.label)
+            self._replace(plain)
         elif not self._complete and keyring is not None and self._wrapping.verify_incoming:
             raise malformed.MalformedError("the stream is not encrypted and we have a key")
         if self._data and self._data[0] == messages.Kind.COMPRESSED:

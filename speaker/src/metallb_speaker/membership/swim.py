@@ -99,7 +99,8 @@ class Swim:
         self._notice_stall(now)
         self.counters.packets_received += 1
         try:
-            parts = self._post.wrapping.unwrap(data)
+            parts, key = self._post.wrapping.unwrap_sealed(data)
+            self._post.note_key(source, key)
         except malformed.MalformedError:
             self.counters.malformed += 1
             parts = []
@@ -206,7 +207,11 @@ class Swim:
 
     def rewrap(self, wrapping: envelope.Envelope) -> None:
         """Wrap and unwrap packets this way from now on."""
-        self._post.wrapping = wrapping
+        self._post.rewrap(wrapping)
+
+    def heard_key(self, endpoint: outputs.Endpoint) -> int | None:
+        """The number of the key that whoever is at the endpoint was heard with last, None for the usual one."""
+        return self._post.heard_key(endpoint)
 
     @property
     def wrapping(self) -> envelope.Envelope:

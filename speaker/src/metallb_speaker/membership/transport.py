@@ -13,7 +13,7 @@ import random
 import socket
 from collections.abc import Callable, Coroutine, Iterable
 
-from metallb_speaker.membership import aead, envelope, malformed, messages, outputs, settings, streams, swim
+from metallb_speaker.membership import aead, encryption, envelope, malformed, messages, outputs, settings, streams, swim
 
 _PACKET_SIZE = 65536
 _RECEIVE_BUFFER = 2 * 1024 * 1024
@@ -188,7 +188,10 @@ class Membership:
         return self._swim.suspects()
 
     def set_keys(self, *keys: bytes) -> None:
-        """Encrypt with the first key from now on, decrypt with any; none means plaintext. ValueError for a bad length."""
+        """Encrypt with the first key from now on, decrypt with any; none means plaintext. ValueError for a bad length.
+
+        `encryption.PLAIN` may be one of them: first, nothing is encrypted; elsewhere, plaintext is accepted beside what a key decrypts.
+        """
         self._keys = keys
         self._swim.rewrap(self._envelope())
 
@@ -233,8 +236,8 @@ class Membership:
         return envelope.Envelope(
             label=self._config.label.encode(),
             keyring=aead.load_keyring(self._keys, version=0 if self._config.protocol == 1 else 1),
-            verify_incoming=timings.gossip_verify_incoming,
-            verify_outgoing=timings.gossip_verify_outgoing,
+            verify_incoming=timings.gossip_verify_incoming and encryption.PLAIN not in self._keys,
+            verify_outgoing=timings.gossip_verify_outgoing and self._keys[:1] != (encryption.PLAIN,),
             compression=timings.enable_compression,
         )
 
@@ -369,7 +372,8 @@ class Membership:
             connection.close()
             raise
         try:
-            writer.write(streams.wrap(message, wrapping, connected=True))
+            heard = self._swim.heard_key(endpoint)
+            writer.write(streams.wrap(message, wrapping, connected=True, heard=heard))
             await writer.drain()
             return await self._receive(reader, streams.StreamReader(wrapping, accepted=False))
         except malformed.MalformedError as error:
@@ -412,10 +416,11 @@ class Membership:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wrapping = self._swim.wrapping
+        collected = streams.StreamReader(wrapping, accepted=True)
         answer: streams.Message | None = None
         merged: streams.PushPull | None = None
         try:
-            message = await self._receive(reader, streams.StreamReader(wrapping, accepted=True))
+            message = await self._receive(reader, collected)
         except malformed.MalformedError as error:
             self.counters.streams_failed += 1
             answer = messages.Error(text=str(error))
@@ -426,7 +431,7 @@ class Membership:
                 answer = self._swim.local_state(message.join)
                 merged = message
         if answer is not None:
-            writer.write(streams.wrap(answer, wrapping, connected=False))
+            writer.write(streams.wrap(answer, wrapping, connected=False, heard=collected.key))
             await writer.drain()
         if merged is not None:
             self._swim.merge(merged, self._loop.time())
