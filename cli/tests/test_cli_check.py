@@ -76,6 +76,13 @@ def test_a_good_file(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str])
             id="overlap",
         ),
         pytest.param(
+            "apiVersion: v1\nkind: List\nitems:\n- " + POOL.strip().replace("/30", "/33").replace("\n", "\n  ") + "\n",
+            11,
+            "spec.addresses[0]",
+            "the length must be at most 32",
+            id="within-a-list",
+        ),
+        pytest.param(
             POOL.split("  addresses")[0] + "  autoAssign: true\n", 6, "spec", "'addresses' is missing", id="missing"
         ),
         pytest.param(
@@ -95,6 +102,22 @@ def test_what_is_wrong(
     assert [
         each for each in found if (each["line"], each["field"]) == (line, field) and fragment in str(each["detail"])
     ], found
+
+
+def test_what_kubectl_gets_can_be_checked(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Objects as a server shows them carry fields of their own making."""
+    seen = POOL.replace(
+        "  name: small", "  name: small\n  uid: 1-2\n  creationTimestamp: '2026-01-01T00:00:00Z'\n  generation: 1"
+    )
+    seen += "status: {assignedIPv4: 0, assignedIPv6: 0, availableIPv4: 4, availableIPv6: 0}\n"
+    listed = (
+        "apiVersion: v1\nkind: List\nmetadata: {resourceVersion: ''}\nitems:\n- "
+        + seen.strip().replace("\n", "\n  ")
+        + "\n"
+    )
+    (tmp_path / "list.yaml").write_text(listed)
+    assert program.main(["check", "-f", str(tmp_path / "list.yaml")]) == 0
+    assert capsys.readouterr().out == "1 object, all good\n"
 
 
 def test_other_objects_are_passed_over(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:

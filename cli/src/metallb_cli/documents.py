@@ -2,6 +2,7 @@
 
 - A file that is not YAML has an error that names the field on the line where reading ended, as well as a tool can know it: that is where
   its user has to look.
+- A list of objects (`kind: List`) is its objects.
 - The value of a field is what Kubernetes' own reader makes of it (YAML 1.1: `on` and `yes` are booleans).
 """
 
@@ -45,11 +46,22 @@ def read(file: str, text: str) -> Iterator[Document | Unreadable]:
     """The documents of a file, up to the first that cannot be read."""
     try:
         for node in yaml.compose_all(text, Loader=yaml.SafeLoader):
-            lines: dict[str, int] = {}
-            _locate(node, "", lines)
-            yield Document(file=file, value=_construct(node), lines=lines)
+            for each in _members(node):
+                lines: dict[str, int] = {}
+                _locate(each, "", lines)
+                yield Document(file=file, value=_construct(each), lines=lines)
     except yaml.YAMLError as error:
         yield _unreadable(file, text, error)
+
+
+def _members(node: yaml.Node) -> list[yaml.Node]:
+    """The objects of a list as `kubectl get --output yaml` writes it; any other object by itself."""
+    if isinstance(node, yaml.MappingNode):
+        fields = {key.value: value for key, value in node.value}
+        kind, items = fields.get("kind"), fields.get("items")
+        if kind is not None and str(kind.value).endswith("List") and isinstance(items, yaml.SequenceNode):
+            return list(items.value)
+    return [node]
 
 
 def _construct(node: yaml.Node) -> Any:
