@@ -5,8 +5,8 @@
 - change: one Service among 1,000 is given its address by a write of its status, or is deleted, until the router has its route or has lost it.
   The API's own delay is until a watch beside the speaker's has the change; the rest is the speaker's, its session's and BIRD's
 - idle: share of one CPU of both processes, with four peers and 1,000 routes for each, hold time 90 s; nothing in the cluster changes
-- start: from starting the process until the router has every route, of 2,000 and of 10,000 Services: `first` when no speaker ran before and
-  each Service's status object is yet to be written, which goes on beside; `restart` when all of them are there
+- start: from starting the process until the router has every route, of 2,000 and of 10,000 Services: `first start` when no speaker ran before
+  and each Service's status object is yet to be written, which goes on beside; `restart` when all of them are there
 - memory: of both processes once all is said and written
 
 Needs root, network namespaces, BIRD, and the programs of the lab.
@@ -131,12 +131,10 @@ async def start(site: bgp_site.Site, found: figures.Figures, kind: str, profile:
         done = await bgp_site.wait(lambda: control.count() >= size, f"{size} routes")
         spent = speaker.cpu_seconds()
         name = f"{kind}-{size}"
-        found.add(
-            name, f"{kind} start with {size:,} Services until the router has every route", "s", done - speaker.started
-        )
+        found.add(name, f"{kind} with {size:,} Services until the router has every route", "s", done - speaker.started)
         found.add(f"{name}-cpu", "  processor time of both processes by then", "s", spent)
         told = await site.wait_statuses()
-        if kind == "first":
+        if kind == "first start":
             found.add(f"{name}-told", "  until each Service has its status object too", "s", told - speaker.started)
         await speaker.wait_idle()
         resident, proportional = speaker.megabytes()
@@ -164,7 +162,7 @@ async def run(cabling: pair.Pair, options: argparse.Namespace) -> None:
             for number in range(runs):
                 figures.progress(f"start with {size:,} Services, run {number + 1} of {runs}")
                 await site.forget_statuses()
-                await start(site, found, "first", options.profile)
+                await start(site, found, "first start", options.profile)
                 await start(site, found, "restart")
     found.show()
 
