@@ -48,9 +48,9 @@ WAYS = {
 # MetalLB, too, would replace this one: no pool holds it.
 REPLACED = "default/outside"
 WAITING = "default/waiting"
-# As in the page: every object a document of its own, for a file that can be checked and applied.
+# As in the page.
 KINDS_SAVED = "ipaddresspools,l2advertisements,bgppeers,bgpadvertisements,bfdprofiles,communities"
-SAVED_AS = """jsonpath={range .items[*]}{@}{"\\n---\\n"}{end}"""
+SAVED_AS = "yaml"
 OWNED = (f"meta.helm.sh/release-namespace={NAMESPACE}", "meta.helm.sh/release-name=metallb")
 SERVER_SIDE = ("apply", "--server-side", "--force-conflicts")
 Node = dict[str, Any]
