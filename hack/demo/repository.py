@@ -19,7 +19,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(helm: pathlib.Path, chart: pathlib.Path, directory: pathlib.Path) -> Iterator[str]:
-    """Package `chart` into `directory`, index it, and serve it until the block ends. Gives the repository's URL."""
+    """Package `chart` into `directory`, and serve it as `packaged` does."""
     directory.mkdir(parents=True, exist_ok=True)
     for old in directory.glob("*.tgz"):
         old.unlink()
@@ -29,6 +29,13 @@ def serving(helm: pathlib.Path, chart: pathlib.Path, directory: pathlib.Path) ->
         capture_output=True,
         text=True,
     )
+    with packaged(helm, directory) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def packaged(helm: pathlib.Path, directory: pathlib.Path) -> Iterator[str]:
+    """Index the packages in `directory`, and serve it until the block ends. Gives the repository's URL."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(directory)))
     url = f"http://127.0.0.1:{server.server_address[1]}"
     subprocess.run([helm, "repo", "index", directory, "--url", url], check=True, capture_output=True, text=True)

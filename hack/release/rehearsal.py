@@ -7,21 +7,16 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from demo import steps, workload
+from demo import repository, steps, workload
 from images import build as images
 from lab import cluster as clusters
 from release import tree
@@ -70,38 +65,20 @@ def make(version: str, registry: str) -> Path:
     return work
 
 
-@contextmanager
-def _served(folder: Path) -> Iterator[str]:
-    """`folder` as a chart repository on loopback, with its index."""
-    handler = functools.partial(_Quiet, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    url = f"http://127.0.0.1:{server.server_address[1]}"
-    _run(tools.program("helm"), "repo", "index", folder, "--url", url, cwd=folder)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield url
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(timeout=5)
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
-
-
 def use(work: Path, version: str) -> str:
     """Install what was made, in a cluster of its own; returns what a Service answered."""
+    helm = tools.program("helm")
     images.build_image("web", images.WEB_REFERENCE)
     archives = [*(work / "build/images" / f"{name}.tar" for name in NAMES), images.archive("web")]
     lab = clusters.Cluster(LAB)
     try:
         lab.up(nodes=2, archives=archives)
         plan = workload.Plan(image_tag=f"v{version}", pools=(str(lab.plan.pool_ipv4), str(lab.plan.pool_ipv6)))
-        with tempfile.TemporaryDirectory(prefix="metallb-release-") as home, _served(ROOT / "dist") as url:
-            do = steps.Steps(lab, tools.program("helm"), Path(home))
+        with (
+            tempfile.TemporaryDirectory(prefix="metallb-release-") as home,
+            repository.packaged(helm, ROOT / "dist") as url,
+        ):
+            do = steps.Steps(lab, helm, Path(home))
             do.install(url, workload.values(plan))
             lab.kubectl("apply", "--filename", "-", input=workload.manifests())
             found = do.wait_addresses(workload.WEB, 2)

@@ -72,6 +72,12 @@ def test_uninstall_keeps_definitions_and_own_objects(lab: cluster.Cluster, do: s
     names = lab.kubectl("get", "ipaddresspools,l2advertisements", "--namespace", NAMESPACE, "--output=name").split()
     assert names == ["ipaddresspool.metallb.io/own"]
     assert DEFINITION in lab.kubectl("get", "crds", "--output=name")
+    # Its owner, a role of the chart, takes it along.
+    steps.wait_for(
+        "no webhook is left behind",
+        60,
+        lambda: "metallb" not in lab.kubectl("get", "validatingwebhookconfigurations", "--output=name"),
+    )
     # A Service keeps what it has been given for whoever comes next; nobody answers for it.
     assert everything(do) == before
     for addresses in before.values():
