@@ -476,6 +476,7 @@ async def test_a_process_that_only_answers_says_that_it_judges_nothing(world: Wo
         await one._say_unknown()
         assert [seen for seen in world.server.requests if seen.verb in ("POST", "PATCH")] == []
         assert not one.failing()
+        assert registry.collectors.get_sample_value("metallb_k8s_client_config_loaded_bool") == 1
     finally:
         for task in tasks.values():
             task.cancel()

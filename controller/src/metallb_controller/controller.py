@@ -184,6 +184,9 @@ class Controller:
 
     async def _say_unknown(self) -> None:
         """Nobody here judges the configuration. Said once, where nobody says anything: a controller that judges may run beside this one."""
+        await self._configuration.wait_answered()
+        # It was read, and answers rest on it, so the alert for a configuration that is not loaded has no reason to fire.
+        self._instruments.configured(stale=False)
         await self._own_state.wait_synced()
         if any(each.status.conditions for each in self._own_state.store.values()):
             return
