@@ -56,8 +56,9 @@ def pods(do: steps.Steps) -> dict[str, tuple[str, str]]:
 
 def test_metrics_need_a_token_that_may(lab: cluster.Cluster, do: steps.Steps, accounts: None) -> None:
     tokens = {name: lab.kubectl("create", "token", name).strip() for name in ("reader", "nosy")}
+    # A controller that a test before had beside it may still be ending.
+    steps.wait_for("four pods", 60, lambda: len(pods(do)) == 4)
     found = pods(do)
-    assert len(found) == 4
     for name, (node, address) in found.items():
         assert scrape(lab, node, address)[0] == 401, name
         assert scrape(lab, node, address, "--header", "Authorization: Bearer nonsense")[0] == 401, name
