@@ -23,6 +23,9 @@ from metallb_core.domain import addresses, communities
 from metallb_core.testing import fake_apiserver
 from metallb_speaker.bgp.wire import attributes, context, families, framing, messages
 
+# Whole processes that start, restart and hand over: half a minute together.
+pytestmark = pytest.mark.slow
+
 NAMESPACE = "metallb-system"
 METALLB = "metallb.io"
 STARTING = """
