@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from metallb_cli import documents, schema
-from metallb_core.api import crd, v1beta1, v1beta2
-from metallb_core.config import compiled
+from metallb_core.api import crd, v1beta1
+from metallb_core.config import admission, compiled
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +24,6 @@ class Finding:
     name: str
     field: str
     detail: str
-
-
-_WIRES: dict[tuple[str, str], tuple[str, type[msgspec.Struct]]] = {
-    ("IPAddressPool", "v1beta1"): ("pools", v1beta1.IPAddressPool),
-    ("L2Advertisement", "v1beta1"): ("l2_advertisements", v1beta1.L2Advertisement),
-    ("BGPAdvertisement", "v1beta1"): ("bgp_advertisements", v1beta1.BGPAdvertisement),
-    ("BGPPeer", "v1beta1"): ("peers", v1beta2.BGPPeer),
-    ("BGPPeer", "v1beta2"): ("peers", v1beta2.BGPPeer),
-    ("BFDProfile", "v1beta1"): ("bfd_profiles", v1beta1.BFDProfile),
-    ("Community", "v1beta1"): ("communities", v1beta1.Community),
-}
 
 
 def check(read: Iterable[documents.Document | documents.Unreadable]) -> tuple[int, list[Finding]]:
@@ -55,7 +44,7 @@ def check(read: Iterable[documents.Document | documents.Unreadable]) -> tuple[in
         wrong = list(_by_schema(each))
         found += wrong
         kind, name = _kind(each), _name(each)
-        wire = _WIRES.get((kind, _version(each)))
+        wire = admission.WIRES.get(kind)
         if wrong or wire is None:
             continue
         if (kind, name) in places:
@@ -64,7 +53,7 @@ def check(read: Iterable[documents.Document | documents.Unreadable]) -> tuple[in
             found.append(_finding(each, "metadata.name", told))
             continue
         places[kind, name] = each
-        good.setdefault(wire[0], []).append(msgspec.convert(each.value, wire[1]))
+        good.setdefault(admission.FIELDS[kind], []).append(msgspec.convert(each.value, wire))
     for problem in compiled.compile(
         compiled.Resources(**{name: tuple(objects) for name, objects in good.items()})
     ).problems:

@@ -14,7 +14,7 @@ import msgspec
 
 from metallb_cli.configmap import legacy
 from metallb_core.api import v1beta1, v1beta2
-from metallb_core.config import compiled, durations
+from metallb_core.config import admission, compiled, durations
 
 Object = dict[str, Any]
 
@@ -191,23 +191,10 @@ def _refuse_twins(objects: Iterable[Object]) -> None:
 
 def _judge(objects: Iterable[Object]) -> None:
     """Raise LegacyError with everything that controller and speakers would not take."""
-    by_kind: dict[str, list[Object]] = {}
+    held: dict[str, list[Any]] = {}
     for each in objects:
-        by_kind.setdefault(each["kind"], []).append(each)
-
-    def decoded(kind: str, wire: type[msgspec.Struct]) -> tuple[Any, ...]:
-        return tuple(msgspec.convert(each, wire) for each in by_kind.get(kind, ()))
-
-    found = compiled.compile(
-        compiled.Resources(
-            pools=decoded("IPAddressPool", v1beta1.IPAddressPool),
-            l2_advertisements=decoded("L2Advertisement", v1beta1.L2Advertisement),
-            bgp_advertisements=decoded("BGPAdvertisement", v1beta1.BGPAdvertisement),
-            peers=decoded("BGPPeer", v1beta2.BGPPeer),
-            bfd_profiles=decoded("BFDProfile", v1beta1.BFDProfile),
-            communities=decoded("Community", v1beta1.Community),
-        )
-    )
+        held.setdefault(admission.FIELDS[each["kind"]], []).append(msgspec.convert(each, admission.WIRES[each["kind"]]))
+    found = compiled.compile(compiled.Resources(**{field: tuple(those) for field, those in held.items()}))
     if found.problems:
         told = [f"{each.kind} {each.name!r}: {each.field}: {each.refusal}" for each in found.problems]
         raise legacy.LegacyError("\n".join(told))

@@ -46,7 +46,7 @@ def _deletion(
     return reviews.allowed(asked) if verdict.allowed else _refused(asked, "\n".join(verdict.refusals))
 
 
-def _changes_nothing(asked: reviews.AdmissionRequest, kind: kinds.Kind, incoming: kinds.Wire) -> bool:
+def _changes_nothing(asked: reviews.AdmissionRequest, kind: kinds.Kind, incoming: admission.Incoming) -> bool:
     """Whether an update leaves spec and labels, all that is read of an object, as they are; or ends in deletion anyway."""
     if asked.operation != "UPDATE":
         return False

@@ -46,6 +46,15 @@ FIELDS: Mapping[str, str] = {
     "Community": "communities",
 }
 """The kinds that are judged, and where `Resources` holds them."""
+WIRES: Mapping[str, type[Incoming]] = {
+    "IPAddressPool": v1beta1.IPAddressPool,
+    "L2Advertisement": v1beta1.L2Advertisement,
+    "BGPAdvertisement": v1beta1.BGPAdvertisement,
+    "BGPPeer": v1beta2.BGPPeer,
+    "BFDProfile": v1beta1.BFDProfile,
+    "Community": v1beta1.Community,
+}
+"""What an object of each is read as, whichever version it was written in."""
 
 
 def judge(existing: compiled.Resources, incoming: Incoming, kind: str) -> Verdict:
