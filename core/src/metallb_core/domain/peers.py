@@ -56,6 +56,18 @@ class Peer:
         return not self.node_selectors or selectors.any_matches(self.node_selectors, labels)
 
     @property
+    def own_asn(self) -> int:
+        """The autonomous system that we show this peer."""
+        return self.local_asn or self.my_asn
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether the peer is of the autonomous system that we show it."""
+        if self.dynamic_asn is not None:
+            return self.dynamic_asn is DynamicASN.INTERNAL
+        return self.peer_asn == self.own_asn
+
+    @property
     def remote(self) -> str:
         """Address and port, or the interface, as metrics and messages name it."""
         if self.address is None:

@@ -99,14 +99,13 @@ def _watch(
     is_connected: Callable[[addresses.Address], bool],
 ) -> settings.Config:
     # A router of our own autonomous system may be anywhere in it; one that is not on a link of ours is several hops away (RFC 5883).
-    internal = peer.dynamic_asn is peers.DynamicASN.INTERNAL or peer.peer_asn == (peer.local_asn or peer.my_asn)
     return settings.from_profile(
         name,
         address,
         profile,
         local=peer.source_address,
         vrf=peer.vrf,
-        multihop=peer.multihop or (internal and not is_connected(address)),
+        multihop=peer.multihop or (peer.is_internal and not is_connected(address)),
     )
 
 

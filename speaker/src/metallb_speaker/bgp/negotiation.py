@@ -45,11 +45,6 @@ class Negotiated:
     context: context.Context
 
 
-def local_asn(peer: peers.Peer) -> int:
-    """The AS that we are for this peer."""
-    return peer.local_asn or peer.my_asn
-
-
 def wanted_families(peer: peers.Peer, remote: addresses.Address) -> tuple[addresses.Family, ...]:
     """The families that we want to tell, in order."""
     if peer.dual_stack or peer.address is None:
@@ -71,7 +66,7 @@ def offer(peer: peers.Peer, endpoints: outputs.Endpoints, *, restarting: bool) -
         kept = tuple(capabilities.RestartFamily(family, forwarding_preserved=True) for family in unicast)
         offered.append(capabilities.GracefulRestart(restarting=restarting, restart_time=RESTART_TIME, families=kept))
     return messages.Open.of(
-        asn=local_asn(peer),
+        asn=peer.own_asn,
         hold_time=_hold_time(peer),
         router_id=peer.router_id or endpoints.router_id,
         capabilities=tuple(offered),
@@ -136,9 +131,9 @@ def _keepalive_time(peer: peers.Peer, hold: int) -> float:
 
 def _check_asn(peer: peers.Peer, theirs: messages.Open, *, internal: bool) -> None:
     if peer.dynamic_asn is peers.DynamicASN.INTERNAL:
-        right, wanted = internal, f"our own, {local_asn(peer)} (spec.dynamicASN: internal)"
+        right, wanted = internal, f"our own, {peer.own_asn} (spec.dynamicASN: internal)"
     elif peer.dynamic_asn is peers.DynamicASN.EXTERNAL:
-        right, wanted = not internal, f"any but our own, {local_asn(peer)} (spec.dynamicASN: external)"
+        right, wanted = not internal, f"any but our own, {peer.own_asn} (spec.dynamicASN: external)"
     else:
         right, wanted = theirs.asn == peer.peer_asn, f"{peer.peer_asn} (spec.peerASN)"
     # AS_TRANS stands for a number that does not fit, and that only the capability holds (RFC 6793 section 4.2.1).

@@ -19,13 +19,6 @@ _REASONS: Final = {
 }
 
 
-def is_external(peer: peers.Peer) -> bool:
-    """Whether the peer is of another autonomous system than the one that we show it."""
-    if peer.dynamic_asn is not None:
-        return peer.dynamic_asn is peers.DynamicASN.EXTERNAL
-    return peer.peer_asn != (peer.local_asn or peer.my_asn)
-
-
 def target(peer: peers.Peer, address: addresses.Address) -> sockets.Target:
     """Where to connect for `peer`, whose router is at `address`, and how."""
     patience = timers.CONNECT_TIMEOUT if peer.connect_time is None else min(timers.CONNECT_TIMEOUT, peer.connect_time)
@@ -37,7 +30,7 @@ def target(peer: peers.Peer, address: addresses.Address) -> sockets.Target:
         source=peer.source_address,
         device=peer.vrf,
         password=peer.password,
-        hops=1 if is_external(peer) and not peer.multihop else 255,
+        hops=255 if peer.is_internal or peer.multihop else 1,
         user_timeout=hold,
         connect_timeout=max(_EARLIER_SECONDS, patience - _EARLIER_SECONDS),
     )
