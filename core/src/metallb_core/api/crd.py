@@ -133,6 +133,17 @@ def _limits(name: str) -> dict[str, Any]:
     return {"format": "int32", "minimum": least, "maximum": most}
 
 
+_SERVICE_COLUMNS = (
+    Column(name="Service Name", path=".status.serviceName"),
+    Column(name="Service Namespace", path=".status.serviceNamespace"),
+)
+_SERVICE_STATUS: Mapping[str, structural.Schema] = {
+    "spec": {"type": "object", "description": "Nothing is asked for here."},
+    "status.node": _IMMUTABLE,
+    "status.serviceName": _IMMUTABLE,
+    "status.serviceNamespace": _IMMUTABLE,
+}
+
 KINDS: tuple[Kind, ...] = (
     Kind(
         name="IPAddressPool",
@@ -191,15 +202,9 @@ KINDS: tuple[Kind, ...] = (
                 struct=v1beta1.ServiceL2Status,
                 columns=(
                     Column(name="Allocated Node", path=".status.node"),
-                    Column(name="Service Name", path=".status.serviceName"),
-                    Column(name="Service Namespace", path=".status.serviceNamespace"),
+                    *_SERVICE_COLUMNS,
                 ),
-                additions={
-                    "spec": {"type": "object", "description": "Nothing is asked for here."},
-                    "status.node": _IMMUTABLE,
-                    "status.serviceName": _IMMUTABLE,
-                    "status.serviceNamespace": _IMMUTABLE,
-                },
+                additions=_SERVICE_STATUS,
             ),
         ),
     ),
@@ -326,15 +331,9 @@ KINDS: tuple[Kind, ...] = (
                 struct=v1beta1.ServiceBGPStatus,
                 columns=(
                     Column(name="Node", path=".status.node"),
-                    Column(name="Service Name", path=".status.serviceName"),
-                    Column(name="Service Namespace", path=".status.serviceNamespace"),
+                    *_SERVICE_COLUMNS,
                 ),
-                additions={
-                    "spec": {"type": "object", "description": "Nothing is asked for here."},
-                    "status.node": _IMMUTABLE,
-                    "status.serviceName": _IMMUTABLE,
-                    "status.serviceNamespace": _IMMUTABLE,
-                },
+                additions=_SERVICE_STATUS,
             ),
         ),
     ),
