@@ -112,18 +112,12 @@ class Controller:
             on_error=self._condition_failed,
         )
         collectors.register(gauges.NotAnnounced(self._announcing.not_announced))
-        place = configuration_state.Identity.of_controller(namespace)
-        self._own_state = following.follow(
+        self._own_state, self._state = configuration_state.follow(
             client,
-            resources.CONFIGURATION_STATES,
-            namespace=namespace,
-            field_selector=f"metadata.name={place.name}",
-            on_change=lambda key, old, new: self._state.shown(key, old, new),
-            clock=clock,
+            clock,
+            configuration_state.Identity.of_controller(namespace),
             logger=LOG,
-        )
-        self._state = configuration_state.Reporter(
-            client, clock, place, wait_synced=self._own_state.wait_synced, on_error=self._state_failed
+            on_error=self._state_failed,
         )
         self._elector = leases.LeaseElector(
             client,

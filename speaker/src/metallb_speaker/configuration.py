@@ -11,7 +11,7 @@ from metallb_core.api import meta
 from metallb_core.config import compiled
 from metallb_core.domain import conditions, interfaces
 from metallb_core.kube import client as clients
-from metallb_core.kube import configuration_state, following, resources
+from metallb_core.kube import configuration_state
 from metallb_core.runtime import clock, log, supervise
 
 LOG = log.get("speaker")
@@ -31,18 +31,12 @@ class State:
     ) -> None:
         self._usable: interfaces.Usable | None = None
         self._asked_for: frozenset[str] = frozenset()
-        identity = configuration_state.Identity.of_speaker(namespace, node, owner)
-        self._informer = following.follow(
+        self._informer, self._reporter = configuration_state.follow(
             client,
-            resources.CONFIGURATION_STATES,
-            namespace=namespace,
-            field_selector=f"metadata.name={identity.name}",
-            on_change=lambda key, old, new: self._reporter.shown(key, old, new),
-            clock=clock,
+            clock,
+            configuration_state.Identity.of_speaker(namespace, node, owner),
             logger=LOG,
-        )
-        self._reporter = configuration_state.Reporter(
-            client, clock, identity, wait_synced=self._informer.wait_synced, on_error=self._failed
+            on_error=self._failed,
         )
 
     def parts(self) -> list[supervise.Part]:

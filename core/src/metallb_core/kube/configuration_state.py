@@ -18,8 +18,8 @@ from metallb_core.api import conditions as wires
 from metallb_core.api import meta, v1beta1
 from metallb_core.domain import addresses, conditions, interfaces
 from metallb_core.kube import client as clients
-from metallb_core.kube import resources
-from metallb_core.runtime import backoff, clock, workqueue
+from metallb_core.kube import following, informer, resources
+from metallb_core.runtime import backoff, clock, log, workqueue
 
 COMPONENT_LABEL: Final = "metallb.io/component-type"
 NODE_LABEL: Final = "metallb.io/node-name"
@@ -147,6 +147,10 @@ def verdict(judged: Iterable[conditions.Condition]) -> tuple[str, str]:
     return ("Invalid", "\n".join(wrong)) if wrong else ("Valid", "")
 
 
+State = v1beta1.ConfigurationState
+Informer = informer.Informer[State, tuple[str, str], State]
+
+
 class Reporter:
     """See the module. Whoever makes it follows the object and passes each change to `shown`; `wait_synced` waits for the first look.
 
@@ -166,7 +170,7 @@ class Reporter:
         self._clock = clock
         self.identity = identity
         self._wait_synced = wait_synced
-        self._held: v1beta1.ConfigurationState | None = None
+        self._held: State | None = None
         self._said: dict[str, tuple[Manager, tuple[conditions.Condition, ...]]] = {}
         # One at a time, so that two managers do not both make the object.
         self._queue: workqueue.Workqueue[str] = workqueue.Workqueue(
@@ -184,8 +188,8 @@ class Reporter:
     def shown(
         self,
         key: tuple[str, str],
-        _old: v1beta1.ConfigurationState | None,
-        new: v1beta1.ConfigurationState | None,
+        _old: State | None,
+        new: State | None,
     ) -> None:
         """The informer shows a ConfigurationState anew; others than our own do not matter."""
         if key != (self.identity.namespace, self.identity.name):
@@ -262,3 +266,29 @@ class Reporter:
 
     def _now(self) -> str:
         return clock.rfc3339(self._clock.now())
+
+
+def follow(
+    client: clients.Client,
+    clock: clock.Clock,
+    identity: Identity,
+    *,
+    logger: log.Logger,
+    on_error: Callable[[str, Exception], None],
+) -> tuple[Informer, Reporter]:
+    """A reporter of one's own object, and the informer that shows it what stands there; both have to run."""
+
+    def shown(key: tuple[str, str], old: State | None, new: State | None) -> None:
+        reporter.shown(key, old, new)
+
+    own = following.follow(
+        client,
+        resources.CONFIGURATION_STATES,
+        namespace=identity.namespace,
+        field_selector=f"metadata.name={identity.name}",
+        on_change=shown,
+        clock=clock,
+        logger=logger,
+    )
+    reporter = Reporter(client, clock, identity, wait_synced=own.wait_synced, on_error=on_error)
+    return own, reporter
