@@ -86,9 +86,15 @@ def rights(lab: cluster.Cluster, do: steps.Steps) -> set[audit.Right]:
     return set(audit.rights(roles, bindings, NAMESPACE))
 
 
-def test_no_request_was_refused(requests: list[audit.Request], tell: Tell) -> None:
-    tell(f"requests to the API server by the components so far: {len(requests)}, none refused")
-    assert sorted({str(each) for each in requests if each.code == 403}) == []
+def test_no_request_lacked_a_right(requests: list[audit.Request], rights: set[audit.Right], tell: Tell) -> None:
+    """An API server that was just started answers before it has read its roles, and refuses what they allow; that is no right we lack."""
+    refused = [each for each in requests if each.code == 403]
+    tell(f"requests to the API server by the components so far: {len(requests)}, refused: {len(refused)}")
+    for each in refused:
+        tell(f"refused: {each}")
+    assert sorted({str(each) for each in refused if not any(right.serves(each) for right in rights)}) == []
+    # Whoever starts it does so for a moment: refusals are few, or something else is wrong.
+    assert len(refused) < 20
 
 
 def test_no_right_went_unused(
