@@ -28,11 +28,6 @@ def find() -> pathlib.Path | None:
     return pathlib.Path(on_path) if on_path else build.installed(build.TOOLS["helm"], "helm")
 
 
-def find_unittest() -> pathlib.Path | None:
-    """The program behind `helm unittest`, which also runs by itself; None when it was not built."""
-    return build.installed(build.TOOLS["helm-unittest"], "plugins/unittest/untt")
-
-
 def require() -> pathlib.Path:
     """The program; built when it is missing. Raises build.BuildError."""
     return find() or build.program("helm")

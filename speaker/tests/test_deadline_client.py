@@ -13,7 +13,7 @@ from metallb_core.domain import addresses
 from metallb_speaker.deadline import client
 from metallb_speaker.layer2 import link
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 V4 = addresses.Address.parse("192.0.2.10")
 

@@ -219,7 +219,7 @@ def test_everybody_learns_of_everybody(size: int) -> None:
         assert cluster.present(index) == _everybody(size)
 
 
-@pytest.mark.parametrize("size", [3, 5, 10, 50])
+@pytest.mark.parametrize("size", [3, 5, 10, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_dead_member_is_dropped_within_the_promised_time(size: int) -> None:
     """Median below 0.9 s, worst below 2.5 s, until the last survivor dropped it; clusters above ten wait log10 longer."""
     times = []
@@ -274,7 +274,7 @@ def test_udp_alone_being_cut_condemns_nobody() -> None:
     assert cluster.node(0).swim.counters.tcp_only_answers > 0
 
 
-@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.45])
+@pytest.mark.parametrize("seconds", [0.1, 0.3, pytest.param(0.45, marks=pytest.mark.slow)])
 def test_a_short_stall_condemns_nobody(seconds: float) -> None:
     for seed in range(8):
         cluster = _Cluster(5, seed=seed)
@@ -285,6 +285,7 @@ def test_a_short_stall_condemns_nobody(seconds: float) -> None:
         assert not any(cluster.drops_since(began, f"n{index}") for index in range(5))
 
 
+@pytest.mark.slow
 def test_a_stalled_member_does_not_condemn_others_when_it_wakes() -> None:
     """It slept through the time in which everybody answered it; the others dropped it, but it must drop nobody."""
     for seed in range(10):
@@ -493,7 +494,7 @@ def test_keys_are_changed_without_a_member_lost() -> None:
         pytest.param(6, True, id="all-accept-it"),
         pytest.param(3, True, id="half-accept-it"),
         # One member cannot speak for the rest all the time, and the late one doubts itself more and more.
-        pytest.param(1, False, id="one-accepts-it"),
+        pytest.param(1, False, id="one-accepts-it", marks=pytest.mark.slow),
     ],
 )
 def test_who_starts_in_the_middle_of_a_change_of_key_stays(ready: int, is_kept: bool) -> None:

@@ -18,6 +18,7 @@ import pytest
 from metallb_core.testing import fake_apiserver
 
 NAMESPACE = "metallb-system"
+pytestmark = pytest.mark.slow
 METALLB = "metallb.io"
 STARTING = """
 import pathlib, sys

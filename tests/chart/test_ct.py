@@ -52,6 +52,7 @@ def run_ct(
     )
 
 
+@pytest.mark.slow
 def test_lint(ct_program: pathlib.Path, helm_program: pathlib.Path, copied: pathlib.Path) -> None:
     if shutil.which("yamllint") is None:
         pytest.skip("yamllint is a Debian package; hack/lab/install-packages brings it")
@@ -62,6 +63,7 @@ def test_lint(ct_program: pathlib.Path, helm_program: pathlib.Path, copied: path
         assert f"ci/{values.name}" in result.stdout
 
 
+@pytest.mark.slow
 def test_lint_finds_mistakes(ct_program: pathlib.Path, helm_program: pathlib.Path, copied: pathlib.Path) -> None:
     values = copied / "metallb/ci/mistaken-values.yaml"
     values.write_text("controler: {replicas: 2}\n")
