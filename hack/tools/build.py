@@ -25,6 +25,7 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -57,7 +58,8 @@ class Program:
 class Tool:
     """A folder with a `go.mod`, the module that versions it, and the executables it yields by file name.
 
-    `on_demand`: built only when it is named; no test needs it.
+    `on_demand`: built only when it is named; `make test` needs none of it.
+    `data`: files of modules that are kept beside the programs: file name -> module, and path in it.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Tool:
     programs: dict[str, Program]
     plugin_manifest: bool = False
     on_demand: bool = False
+    data: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -123,10 +126,46 @@ TOOLS: dict[str, Tool] = {
             programs={"memberlist": Program(package=".", cold_seconds=10)},
         ),
         Tool(
+            name="gobgp",
+            module="github.com/osrg/gobgp/v3",
+            programs={"gobgp-peer": Program(package=".", cold_seconds=15)},
+        ),
+        Tool(
             name="syft",
             module="github.com/anchore/syft",
             programs={"syft": Program(package="github.com/anchore/syft/cmd/syft", cold_seconds=240)},
             on_demand=True,
+        ),
+        Tool(
+            name="flux",
+            module="github.com/fluxcd/helm-controller",
+            programs={
+                "helm-controller": Program(package="github.com/fluxcd/helm-controller", cold_seconds=240),
+                "source-controller": Program(package="github.com/fluxcd/source-controller", cold_seconds=220),
+            },
+            on_demand=True,
+            data={
+                f"{kind}.yaml": (module, f"config/crd/bases/{group}.toolkit.fluxcd.io_{kind}.yaml")
+                for group, module, kinds in (
+                    ("helm", "github.com/fluxcd/helm-controller", "helmreleases"),
+                    (
+                        "source",
+                        "github.com/fluxcd/source-controller",
+                        "buckets externalartifacts gitrepositories helmcharts helmrepositories ocirepositories",
+                    ),
+                )
+                for kind in kinds.split()
+            },
+        ),
+        Tool(
+            name="argocd",
+            module="github.com/argoproj/argo-cd/v3",
+            programs={
+                "argocd": Program(package="github.com/argoproj/argo-cd/v3/cmd", cold_seconds=300),
+                "cache-server": Program(package=".", cold_seconds=5),
+            },
+            on_demand=True,
+            data={"core-install.yaml": ("github.com/argoproj/argo-cd/v3", "manifests/core-install.yaml")},
         ),
         Tool(
             name="pause",
@@ -270,6 +309,17 @@ def _compile(tool: Tool, wanted: Sequence[str], remaining_after: int) -> None:
             log.seek(0)
             tail = log.read().decode(errors="replace").strip().splitlines()[-15:]
             raise BuildError(f"{label}: go build failed\n    " + "\n    ".join(tail))
+        for name, (module, path) in tool.data.items():
+            # Before the programs, whose presence says that everything is there.
+            said = subprocess.run(
+                [go, "mod", "download", "-json", module],
+                cwd=tool.folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            shutil.copyfile(Path(json.loads(said)["Dir"]) / path, target / name)
         for name in wanted:
             built = Path(scratch) / _output_name(tool, tool.programs[name])
             destination = target / name
