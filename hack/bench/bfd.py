@@ -24,7 +24,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from bench import bfd_peers, pair
+from bench import pair
+from lab.routers import frr, router
 from metallb_core.domain import addresses
 from metallb_speaker.bfd import settings
 
@@ -179,8 +180,8 @@ def _pause(times: Mapping[bytes, list[float]], address: str, since: float) -> st
     return f"median {statistics.median(gaps):.0f}, 999 in 1,000 {late:.0f}, longest {gaps[-1]:.0f} ms"
 
 
-def _bfdd_downs(bfdd: bfd_peers.Bfdd) -> dict[str, int]:
-    return {str(each["peer"]): int(str(each["session-down"])) for each in bfdd.counters()}
+def _bfdd_downs(bfdd: frr.Router) -> dict[str, int]:
+    return {each["peer"]: int(each["session-down"]) for each in bfdd.bfd_counters()}
 
 
 def measure(arguments: argparse.Namespace) -> int:
@@ -192,21 +193,19 @@ def measure(arguments: argparse.Namespace) -> int:
         for each in chosen:
             cabling.node.ip("addr", "add", f"{each.ours}/24", "dev", "lan0")
             cabling.peer.ip("addr", "add", f"{each.theirs}/24", "dev", "lan0")
-        bfdd: bfd_peers.Bfdd | None = None
+        bfdd: frr.Router | None = None
         if arguments.peer == "frr":
-            peers = [
-                (
-                    f"{each.ours} local-address {each.theirs}",
-                    (
-                        f"receive-interval {each.interval}",
-                        f"transmit-interval {each.interval}",
-                        f"detect-multiplier {each.multiplier}",
-                    ),
+            watched = tuple(
+                router.BFDSession(
+                    address=each.ours, local=each.theirs, interval_ms=each.interval, multiplier=each.multiplier
                 )
                 for each in chosen
-            ]
-            bfdd = bfd_peers.Bfdd(cabling.peer, peers)
+            )
+            bfdd = frr.Router(
+                cabling.peer.name, router.Settings(asn=64512, router_id="192.0.2.1", bfd_sessions=watched)
+            )
             stack.callback(bfdd.close)
+            bfdd.start()
             ours = _Process(cabling.node, "ours", arguments, busy=True)
             stack.callback(ours.close)
             theirs = None

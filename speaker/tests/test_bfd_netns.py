@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 import os
-import pathlib
 import shutil
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
 import pytest
 
@@ -345,27 +343,12 @@ asyncio.run(run())
 """
 
 
-async def test_one_capability_is_enough(cabling: pair.Pair, ends: Ends) -> None:
+async def test_one_capability_is_enough(
+    cabling: pair.Pair, ends: Ends, run_program: Callable[..., Awaitable[tuple[int | None, str]]]
+) -> None:
     forward(cabling.peer)
     b = ends.start(cabling.peer, config(A4, "vrf", echo_interval=50), config(A6, "six", multihop=True))
-    root = pathlib.Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root}/core/src:{root}/speaker/src"}
-    process = await asyncio.create_subprocess_exec(
-        *ONLY_NET_RAW,
-        sys.executable,
-        "-c",
-        PROGRAM,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=environment,
-    )
-    try:
-        async with asyncio.timeout(40):
-            output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, output.decode()
-    assert b"warning" not in output
+    status, output = await run_program(PROGRAM, *ONLY_NET_RAW)
+    assert status == 0, output
+    assert "warning" not in output
     assert b.statuses["vrf"].remote_state is S.ADMIN_DOWN

@@ -1,9 +1,7 @@
 """Who gives way to whom: the deadline process and every successor of it keep their priority, its parent's thread stands back."""
 
-import asyncio
 import os
-import pathlib
-import sys
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -34,25 +32,11 @@ asyncio.run(run())
 """
 
 
-async def test_the_parent_stands_back_and_no_child_inherits_that() -> None:
-    root = pathlib.Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root}/core/src:{root}/speaker/src"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        PROGRAM,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=environment,
-    )
-    try:
-        async with asyncio.timeout(50):
-            output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    said = dict(line.split() for line in output.decode().splitlines())
+async def test_the_parent_stands_back_and_no_child_inherits_that(
+    run_program: Callable[..., Awaitable[tuple[int | None, str]]],
+) -> None:
+    _, output = await run_program(PROGRAM)
+    said = dict(line.split() for line in output.splitlines())
     before = os.getpriority(os.PRIO_PROCESS, 0)
     assert said["parent"] == "19", said
     # With the right to, the child raises its priority; it never lowers it.

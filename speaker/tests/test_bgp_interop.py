@@ -1,8 +1,11 @@
 """BGP with real routers, each in a network namespace: FRR, BIRD, GoBGP and OpenBGPD are the peers of a confined process with our sessions."""
 
 import contextlib
+import json
 import os
+import pathlib
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 
 from bench import bgp_driver, pair
 from lab.routers import bird, frr, gobgp, openbgpd, router
+from tools import build
 
 ROUTERS: dict[str, type[router.Router]] = {
     "frr": frr.Router,
@@ -51,6 +55,14 @@ class Bench:
         made = ROUTERS[kind]((where or self.cabling.peer).name, settings)
         self._closing.callback(made.close)
         made.start()
+        return made
+
+    def asker(self, file: pathlib.Path) -> "Asker":
+        if build.installed(build.TOOLS["gobgp"], "gobgp-peer") is None and shutil.which("go") is None:
+            pytest.skip("gobgp-peer is not built and there is no Go compiler")
+        made = Asker(self.cabling.peer, build.ensure("gobgp")["gobgp-peer"], file)
+        self._closing.callback(made.close)
+        wait(lambda: bool(made.heard("ready")), "it listens")
         return made
 
     def process(self, **options: Any) -> bgp_driver.Driver:
@@ -153,7 +165,7 @@ def test_a_router_keeps_the_routes_of_a_process_that_restarts(bench: Bench, kind
     wait(lambda: not there.routes(router.IPV6), "of both families")
 
 
-@pytest.mark.parametrize("kind", sorted(ROUTERS.keys() - {"gobgp"}))  # GoBGP never asks
+@pytest.mark.parametrize("kind", sorted(ROUTERS.keys() - {"gobgp"}))  # GoBGP's daemon never asks; see below
 def test_a_router_that_asks_gets_all_routes_again(bench: Bench, kind: str) -> None:
     there = bench.router(kind, neighbour())
     here = bench.process()
@@ -164,6 +176,71 @@ def test_a_router_that_asks_gets_all_routes_again(bench: Bench, kind: str) -> No
     there.refresh(neighbour())
     here.wait(lambda: here.show()["tor"]["updates_sent"] >= sent + 2, "routes are sent again")
     assert wait_routes(there, 2) == before
+    assert here.show()["tor"]["established"] == 1
+
+
+class Asker:
+    """A router on GoBGP's library of messages, which asks when it is told to. It writes what it hears to a file, one object a line."""
+
+    def __init__(self, where: pair.Namespace, program: pathlib.Path, file: pathlib.Path) -> None:
+        self._file = file
+        enter = ("nsenter", f"--net=/run/netns/{where.name}")
+        with file.open("wb") as output:
+            self._process = subprocess.Popen(
+                [*enter, program, "-listen", "192.0.2.1:179", "-asn", str(THEIRS)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                text=True,
+            )
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self, family: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{family}\n")
+        self._process.stdin.flush()
+
+    def heard(self, event: str, since: int = 0) -> list[dict[str, Any]]:
+        """What came of that kind after the first `since` lines."""
+        lines = self._file.read_text().splitlines(keepends=True)[since:]
+        found = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [each for each in found if each["event"] == event]
+
+    def lines(self) -> int:
+        return self._file.read_text().count("\n")
+
+    def routes(self, since: int = 0) -> dict[tuple[str, str], list[str]]:
+        """Attributes by family and prefix; `since` as in `heard`."""
+        return {
+            (each["family"], prefix): each["attributes"]
+            for each in self.heard("update", since)
+            for prefix in each["announced"]
+        }
+
+
+def test_a_router_on_gobgps_library_gets_a_familys_routes_again(bench: Bench, tmp_path: pathlib.Path) -> None:
+    there = bench.asker(tmp_path / "heard")
+    here = bench.process()
+    here.tell(configure={"tor": peer()}, routes={"tor": TABLE}, complete=True)
+    here.wait_state("tor")
+    wait(lambda: len(there.heard("end-of-rib")) == 2, "the end of both families")
+    families = ("ipv4-unicast", "ipv6-unicast")
+    before = there.routes()
+    assert before.keys() == {(families[":" in prefix], prefix) for prefix in TABLE}
+    assert "{Communities: 64513:7, 64513:8}" in before["ipv4-unicast", V4]
+    for family in families:
+        since = there.lines()
+        there.ask(family)
+        wait(lambda: len(there.heard("asked", since)) == 1, "the question")  # noqa: B023
+        again = {route: said for route, said in before.items() if route[0] == family}
+        wait(lambda: there.routes(since) == again, f"the routes of {family}, and no others")  # noqa: B023
+    told = [(each["family"], prefix) for each in there.heard("update") for prefix in each["announced"]]
+    assert sorted(told) == sorted([*before, *before])
+    assert [each["withdrawn"] for each in there.heard("update") if each["withdrawn"]] == []
+    for event, times in {"open": 1, "notification": 0, "end": 0, "error": 0}.items():
+        assert len(there.heard(event)) == times
     assert here.show()["tor"]["established"] == 1
 
 

@@ -328,6 +328,37 @@ async def test_a_bad_peer_is_told_of_and_disturbs_nobody(bench: Bench, handler: 
         assert router.accepted == 1
 
 
+async def test_a_router_that_knows_no_capabilities(bench: Bench) -> None:
+    parameters: list[int] = []
+    told = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readexactly(19)
+        body = await reader.readexactly(int.from_bytes(head[16:18], "big") - 19)
+        parameters.append(body[9])
+        if parameters[-1]:
+            writer.write(MARKER + b"\x00\x15\x03\x02\x04")
+            return
+        writer.write(_open_message(THEIRS) + KEEPALIVE)
+        while head := await reader.readexactly(19):
+            body = await reader.readexactly(int.from_bytes(head[16:18], "big") - 19)
+            if head[18] == 2 and prefix(0).address.packed() in body:
+                told.set()
+
+    async with listening(handler) as port:
+        bench.peering.configure({"old": wanted("old", port)})
+        bench.peering.replace("old", table(1))
+        await bench.wait_up("old")
+        await asyncio.wait_for(told.wait(), 10)
+        assert parameters[0] > 0
+        assert parameters[1:] == [0]
+        # Another object, another try.
+        bench.peering.configure({"old": wanted("old", port, hold_time=30.0)})
+        await wait_until(lambda: len(parameters) > 2, "another attempt")
+        assert parameters[2] > 0
+        await bench.wait_up("old")
+
+
 async def test_nobody_listens(bench: Bench) -> None:
     with socket.create_server(("127.0.0.1", 0)) as bound:
         port = bound.getsockname()[1]
@@ -426,6 +457,7 @@ async def test_a_peer_that_floods_leaves_time_for_others(bench: Bench) -> None:
         assert bench.view("bad").state is fsm.State.ESTABLISHED
 
 
+@pytest.mark.slow
 async def test_what_a_slow_peer_has_not_taken_can_still_change(bench: Bench) -> None:
     router = Own(pausing=True)
     count = 20_000

@@ -225,6 +225,92 @@ def test_open(peer: peers.Peer, theirs: messages.Open, refusal: tuple[int, int, 
     assert deadline <= timers.DELAY_FIRST
 
 
+# A peer that knows no capabilities.
+
+REFUSAL = messages.Notification(code=2, subcode=4).serialise()
+
+
+def _attempt(talk: Talk, number: int) -> messages.Open:
+    """The OPEN of the next attempt, at the moment it is due."""
+    due = talk.session.next_deadline()
+    assert due is not None
+    talk.session.tick(due)
+    talk.take()
+    talk.written = b""
+    talk.session.connected(number, talk.ends, due)
+    talk.take()
+    (said,) = talk.sent()
+    assert isinstance(said, messages.Open)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("peer", "ends", "bare"),
+    [
+        pytest.param(PEER, ENDS, True, id="ipv4"),
+        pytest.param(dataclasses.replace(PEER, dual_stack=True), ENDS, True, id="both-over-ipv4"),
+        pytest.param(dataclasses.replace(PEER, graceful_restart=True), ENDS, True, id="graceful-restart"),
+        pytest.param(DYNAMIC_OUT, ENDS, True, id="any-as"),
+        pytest.param(dataclasses.replace(PEER, my_asn=65536, local_asn=65535), ENDS, True, id="another-as-for-it"),
+        pytest.param(PEER6, ENDS6, False, id="ipv6"),
+        pytest.param(dataclasses.replace(PEER6, dual_stack=True), ENDS6, False, id="both-over-ipv6"),
+        pytest.param(dataclasses.replace(PEER, address=None, interface="eth1"), ENDS6, False, id="unnumbered"),
+        pytest.param(BIG, ENDS, False, id="their-as-of-four-octets"),
+        pytest.param(dataclasses.replace(PEER, my_asn=65536), ENDS, False, id="our-as-of-four-octets"),
+    ],
+)
+def test_capabilities_are_forgone_where_that_is_enough(peer: peers.Peer, ends: outputs.Endpoints, bare: bool) -> None:
+    talk = Talk(peer, ends)
+    talk.hear(REFUSAL)
+    assert talk.session.state is S.IDLE
+    assert (not _attempt(talk, 2).capabilities) is bare
+
+
+@pytest.mark.parametrize(
+    "subcode", [each for each in notifications.Open if each is not notifications.Open.UNSUPPORTED_OPTIONAL_PARAMETER]
+)
+def test_another_refusal_changes_nothing(subcode: notifications.Open) -> None:
+    talk = Talk()
+    talk.hear(messages.Notification(code=2, subcode=subcode).serialise())
+    assert _attempt(talk, 2).capabilities
+
+
+def test_an_established_session_cannot_be_talked_out_of_capabilities() -> None:
+    talk = Talk().establish()
+    talk.hear(REFUSAL)
+    assert _attempt(talk, 2).capabilities
+
+
+def test_a_session_without_capabilities_carries_ipv4() -> None:
+    talk = Talk(dataclasses.replace(PEER, dual_stack=True), dataclasses.replace(ENDS, next_hop_v6=ENDS6.local))
+    talk.session.replace({V4: routes.PLAIN, V6: routes.PLAIN})
+    talk.hear(REFUSAL)
+    _attempt(talk, 2)
+    # Whatever the peer says: what we did not say is not agreed on.
+    for data in (_open().serialise(), KEEPALIVE):
+        talk.session.receive(2, data, 1.0)
+    negotiated = talk.session.negotiated
+    assert negotiated is not None
+    assert talk.session.state is S.ESTABLISHED
+    assert (negotiated.families, negotiated.four_octet_as) == (frozenset({IPV4}), False)
+    talk.reading = negotiated.context
+    talk.take()
+    assert [each.announced for each in talk.updates()] == [(V4,)]
+    assert talk.session.withheld == 1
+
+
+def test_capabilities_are_tried_again_later() -> None:
+    talk = Talk()
+    talk.hear(REFUSAL)
+    assert not _attempt(talk, 2).capabilities
+    talk.session.closed(2, "reset", timers.WITHOUT_CAPABILITIES - timers.CONNECT_LIMIT)
+    assert not _attempt(talk, 3).capabilities
+    talk.session.closed(3, "reset", timers.WITHOUT_CAPABILITIES)
+    assert _attempt(talk, 4).capabilities
+    talk.session.receive(4, REFUSAL, timers.WITHOUT_CAPABILITIES + 1)
+    assert not _attempt(talk, 5).capabilities
+
+
 def test_unsupported_capability_names_what_is_missing() -> None:
     talk = Talk(PEER6, ENDS6)
     talk.hear(_open(64501, MP4).serialise())
@@ -455,6 +541,7 @@ def _received(code: int, subcode: int, data: bytes = b"") -> reasons.Refusal | N
         pytest.param(2, 7, "B310", id="unsupported-capability"),
         pytest.param(2, 1, "B308", id="version"),
         pytest.param(2, 3, "B308", id="router-id"),
+        pytest.param(2, 4, "B308", id="no-capabilities"),
         pytest.param(2, 6, "B308", id="hold-time"),
         pytest.param(3, 1, "B308", id="our-update"),
         pytest.param(4, 0, "B304", id="hold-timer"),

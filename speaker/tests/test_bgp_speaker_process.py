@@ -432,6 +432,22 @@ async def test_routes_do_not_wait_for_status_objects(tmp_path: pathlib.Path) -> 
         assert await readiness(17981) == ""
 
 
+async def test_what_a_speaker_writes_goes_with_its_pod(tmp_path: pathlib.Path) -> None:
+    """It knows its pod from the manifest, and needs no right to read it."""
+    flags = ("--pod-name=speaker-x", "--pod-uid=uid-1", "--drain-taint=drain")
+    async with routers(1) as [router], running(tmp_path, *flags, forbidden="pods") as world:
+        world.server.put(METALLB, "bgppeers", peer("r1", router))
+        await world.wait(lambda: world.statuses() == {"web": ["r1"]}, "no status")
+        await world.wait(lambda: world.sessions() == {"r1": "Established"}, "no session")
+        state = world.server.get(METALLB, "configurationstates", "speaker-n1", NAMESPACE)
+        assert state is not None
+        for made in (state, *world.server.all(METALLB, "servicebgpstatuses")):
+            owners = [(each["kind"], each["name"], each["uid"]) for each in made["metadata"]["ownerReferences"]]
+            assert owners == [("Pod", "speaker-x", "uid-1")]
+        said = {each["type"]: each["message"] for each in state["status"]["conditions"]}
+        assert said["settings.metallb.io/drainTaint"] == "drain"
+
+
 OF_BGP = [
     pytest.param("bgpadvertisements", id="unknown-whether-bgp-is-used"),
     pytest.param("bgppeers", id="bgp-is-used"),

@@ -13,6 +13,18 @@ def _protocol(number: int) -> str:
     return f"peer{number}"
 
 
+def _watch(session: router.BFDSession) -> tuple[str, str]:
+    every = f"{session.interval_ms} ms"
+    timers = f"min rx interval {every}; min tx interval {every}; idle tx interval 1 s; multiplier {session.multiplier};"
+    if session.multihop:
+        return f"multihop {{ {timers} }};", f"neighbor {session.address} local {session.local} multihop on;"
+    device = f'"{session.interface}"'
+    return (
+        f"interface {device} {{ {timers} }};",
+        f"neighbor {session.address} dev {device} local {session.local};",
+    )
+
+
 def render(settings: router.Settings) -> str:
     """bird.conf."""
     parts = [
@@ -21,8 +33,9 @@ def render(settings: router.Settings) -> str:
         f"graceful restart wait {settings.restart_time};",
         "protocol device { scan time 1; }",
     ]
-    if any(each.bfd for each in settings.neighbours):
-        parts.append("protocol bfd { accept direct; accept multihop; }")
+    if settings.bfd_sessions or any(each.bfd for each in settings.neighbours):
+        watched = dict.fromkeys(line for each in settings.bfd_sessions for line in _watch(each))
+        parts.append(f"protocol bfd {{ {' '.join(watched)} }}")
     if settings.kernel:
         parts += [
             f"protocol kernel {{ {family} {{ export all; }}; merge paths on; }}"
@@ -78,6 +91,15 @@ class Router(router.Router):
     def _name(self, neighbour: router.Neighbour) -> str:
         known = [each.address for each in self.settings.neighbours]
         return _protocol(known.index(neighbour.address))
+
+    def bfd_states(self) -> dict[str, str]:
+        """State of each BFD session by the address of the other end: AdminDown, Down, Init or Up."""
+        found: dict[str, str] = {}
+        for line in self.command("show bfd sessions").splitlines():
+            words = line.split()
+            if len(words) >= 6 and words[2] in ("AdminDown", "Down", "Init", "Up"):
+                found[words[0]] = words[2]
+        return found
 
     def established(self, neighbour: router.Neighbour) -> bool:
         return "Established" in self.command(f"show protocols {self._name(neighbour)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ _WELL_KNOWN = {"gracefulShutdown": "65535:0", "graceful-shutdown": "65535:0"}
 
 def render(settings: router.Settings) -> str:
     """The configuration that all of its daemons read, each its own part."""
-    lines = [
-        "frr defaults traditional",
-        "hostname router",
+    lines = ["frr defaults traditional", "hostname router", *_watch(settings.bfd_sessions)]
+    lines += [
         f"router bgp {settings.asn}",
         f" bgp router-id {settings.router_id}",
         " no bgp ebgp-requires-policy",
@@ -56,6 +56,30 @@ def render(settings: router.Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _watch(sessions: Sequence[router.BFDSession]) -> list[str]:
+    """bfdd's part. It is left by no `exit`: daemons that do not know it would leave their whole configuration there."""
+    lines = ["bfd"] if sessions else []
+    for each in sessions:
+        lines += [
+            f" peer {bfd_peer(each)}",
+            f"  receive-interval {each.interval_ms}",
+            f"  transmit-interval {each.interval_ms}",
+            f"  detect-multiplier {each.multiplier}",
+            "  no shutdown",
+        ]
+        if each.echo_ms:
+            echo = (f"transmit-interval {each.echo_ms}", f"receive-interval {each.echo_ms}")
+            lines += ["  echo-mode", *(f"  echo {setting}" for setting in echo)]
+    return lines
+
+
+def bfd_peer(session: router.BFDSession) -> str:
+    """What names a session in bfdd's commands, after the word `peer`."""
+    hops = " multihop" if session.multihop else ""
+    link = f" interface {session.interface}" if session.interface else ""
+    return f"{session.address}{hops} local-address {session.local}{link}"
+
+
 class Router(router.Router):
     """FRR in a namespace."""
 
@@ -66,7 +90,8 @@ class Router(router.Router):
         configuration = self.directory / "frr.conf"
         configuration.write_text(render(self.settings))
         (self.directory / "vtysh.conf").write_text("")
-        daemons = ["zebra", "bgpd", *(["bfdd"] if any(each.bfd for each in self.settings.neighbours) else [])]
+        with_bfd = self.settings.bfd_sessions or any(each.bfd for each in self.settings.neighbours)
+        daemons = ["zebra", "bgpd", *(["bfdd"] if with_bfd else [])]
         for daemon in daemons:
             extra = ["-n"] if daemon == "bgpd" and not self.settings.kernel else []
             extra += ["--bfdctl", f"{self.directory}/bfdd.sock"] if daemon == "bfdd" else []
@@ -103,6 +128,16 @@ class Router(router.Router):
         who = neighbour.address or neighbour.interface
         known: dict[str, Any] = self.json("show bgp neighbors json").get(who, {})
         return known
+
+    def bfd_peers(self) -> list[dict[str, Any]]:
+        """What bfdd knows of each of its sessions, but for counters."""
+        found: list[dict[str, Any]] = self.json("show bfd peers json")
+        return found
+
+    def bfd_counters(self) -> list[dict[str, Any]]:
+        """What bfdd counts for each of its sessions."""
+        found: list[dict[str, Any]] = self.json("show bfd peers counters json")
+        return found
 
     def established(self, neighbour: router.Neighbour) -> bool:
         return bool(self.neighbour(neighbour).get("bgpState") == "Established")

@@ -55,12 +55,29 @@ class Neighbour:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BFDSession:
+    """A path that is watched for nobody: from `local`, the router's own, to `address`. `interface` or `multihop`. FRR alone sends echo."""
+
+    address: str
+    local: str
+    interface: str = ""
+    multihop: bool = False
+    interval_ms: int = 100
+    multiplier: int = 3
+    echo_ms: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """A router: its AS, its router id, its neighbours, and whether it puts routes into the kernel (FRR and BIRD can)."""
+    """A router: its AS, its router id, its neighbours, and whether it puts routes into the kernel (FRR and BIRD can).
+
+    `bfd_sessions` are those beside its neighbours' (FRR and BIRD).
+    """
 
     asn: int
     router_id: str
-    neighbours: tuple[Neighbour, ...]
+    neighbours: tuple[Neighbour, ...] = ()
+    bfd_sessions: tuple[BFDSession, ...] = ()
     kernel: bool = False
     restart_time: int = 30
 

@@ -36,6 +36,7 @@ _UNEXPECTED = {
     _State.OPEN_CONFIRM: notifications.StateMachine.UNEXPECTED_IN_OPEN_CONFIRM,
     _State.ESTABLISHED: notifications.StateMachine.UNEXPECTED_IN_ESTABLISHED,
 }
+_OPEN_ERROR = notifications.Code.OPEN_MESSAGE
 # More timers than this cannot expire at one moment, whatever the events do.
 _EXPIRIES_AT_ONCE = 8
 
@@ -52,6 +53,8 @@ class Shared:
     outbox: list[outputs.Output] = dataclasses.field(default_factory=list)
     problem: reasons.Refusal | None = None
     connections: int = 0
+    # The peer refused capabilities; until then it is offered none.
+    bare_until: float | None = None
 
     def new_connection(self) -> int:
         """The number of another connection."""
@@ -188,10 +191,10 @@ class Machine:
         self._count(message)
         if isinstance(message, messages.Notification):
             self._shared.problem = problems.received(self._shared.peer, message)
-            about_version = (message.code, message.subcode) == (
-                notifications.Code.OPEN_MESSAGE,
-                notifications.Open.UNSUPPORTED_VERSION_NUMBER,
-            )
+            said = (message.code, message.subcode)
+            about_version = said == (_OPEN_ERROR, notifications.Open.UNSUPPORTED_VERSION_NUMBER)
+            if said == (_OPEN_ERROR, notifications.Open.UNSUPPORTED_OPTIONAL_PARAMETER):
+                self._forgo_capabilities(now)
             self.handle(_Event.NOTIFICATION_VERSION if about_version else _Event.NOTIFICATION, now)
         elif isinstance(message, messages.Open):
             self._open(message, now)
@@ -204,6 +207,14 @@ class Machine:
             if isinstance(message, messages.RouteRefresh) and message.subtype == messages.REFRESH_NORMAL:
                 self._refresh = message.family
             self.handle(event, now)
+
+    def _forgo_capabilities(self, now: float) -> None:
+        """The answer to an OPEN that has them (RFC 5492 section 3); to another one it is about something else."""
+        peer, endpoints, ours = self._shared.peer, self.endpoints, self.ours
+        if self.state is _State.ESTABLISHED or endpoints is None or ours is None or not ours.capabilities:
+            return
+        if not negotiation.needs_capabilities(peer, endpoints):
+            self._shared.bare_until = now + timers.WITHOUT_CAPABILITIES
 
     def _open(self, theirs: messages.Open, now: float) -> None:
         if self.state is not _State.OPEN_SENT or self.ours is None:
@@ -275,7 +286,12 @@ class Machine:
     def _send_open(self, now: float) -> None:
         if self.endpoints is None:
             raise ValueError("OPEN needs to know the ends of the connection")
-        self.ours = negotiation.offer(self._shared.peer, self.endpoints, restarting=self._shared.restarting)
+        shared = self._shared
+        if shared.bare_until is not None and now >= shared.bare_until:
+            shared.bare_until = None
+        self.ours = negotiation.offer(
+            shared.peer, self.endpoints, restarting=shared.restarting, with_capabilities=shared.bare_until is None
+        )
         self._shared.counters.opens_sent += 1
         self._send(self.ours.serialise())
 

@@ -7,6 +7,8 @@
 - IPv4 routes over IPv6 have the session's IPv6 next hop if both sides can (RFC 8950), else an IPv4 address of ours. A family for whose next hop
   there is no address is not told, though it was agreed on.
 - The hold time is the lower of the two; a keepalive time of ours is kept where it is at most a third of that. Zero on either side: no timers.
+- A peer that refuses capabilities as such gets an OPEN without them (RFC 5492 section 3), if that is enough for it: IPv4 over IPv4, and AS
+  numbers of two octets. Families, next hops and AS numbers are agreed on by what our OPEN did say.
 - An identifier equal to ours is refused from an internal peer only (RFC 6286 section 2.2).
 """
 
@@ -52,25 +54,33 @@ def wanted_families(peer: peers.Peer, remote: addresses.Address) -> tuple[addres
     return (remote.family,)
 
 
-def offer(peer: peers.Peer, endpoints: outputs.Endpoints, *, restarting: bool) -> messages.Open:
+def needs_capabilities(peer: peers.Peer, endpoints: outputs.Endpoints) -> bool:
+    """Whether an OPEN without capabilities would lead to nothing."""
+    return endpoints.remote.family is _IPV6 or max(peer.own_asn, peer.peer_asn) > opening.TWO_OCTET_MAXIMUM
+
+
+def offer(
+    peer: peers.Peer, endpoints: outputs.Endpoints, *, restarting: bool, with_capabilities: bool = True
+) -> messages.Open:
     """Our OPEN. `restarting`: this process starts anew, and peers may keep what they had (RFC 4724 section 4.1)."""
     wanted = wanted_families(peer, endpoints.remote)
     unicast = [families.unicast(family) for family in wanted]
     offered: list[capabilities.Capability] = [capabilities.MultiProtocol(family) for family in unicast]
     offered.append(capabilities.RouteRefresh())
-    if _offers_ipv6_next_hop(wanted, endpoints):
+    if _IPV4 in wanted and endpoints.remote.family is _IPV6:
         encoding = capabilities.NextHopEncoding(families.IPV4_UNICAST, families.AFI_IPV6)
         offered.append(capabilities.ExtendedNextHop((encoding,)))
     if peer.graceful_restart:
         # The node's kernel forwards whether we run or not.
         kept = tuple(capabilities.RestartFamily(family, forwarding_preserved=True) for family in unicast)
         offered.append(capabilities.GracefulRestart(restarting=restarting, restart_time=RESTART_TIME, families=kept))
-    return messages.Open.of(
+    said = messages.Open.of(
         asn=peer.own_asn,
         hold_time=_hold_time(peer),
         router_id=peer.router_id or endpoints.router_id,
         capabilities=tuple(offered),
     )
+    return said if with_capabilities else dataclasses.replace(said, capabilities=())
 
 
 def agree(peer: peers.Peer, endpoints: outputs.Endpoints, ours: messages.Open, theirs: messages.Open) -> Negotiated:
@@ -83,7 +93,7 @@ def agree(peer: peers.Peer, endpoints: outputs.Endpoints, ours: messages.Open, t
             notifications.Open.BAD_BGP_IDENTIFIER,
             f"the peer has our own router id, {ours.router_id}; set spec.routerID, or the router's, to another one",
         )
-    wanted = wanted_families(peer, endpoints.remote)
+    wanted = _announced(ours)
     common = frozenset(_announced(theirs)) & frozenset(wanted)
     if not common:
         lacking = capabilities.MultiProtocol(families.unicast(wanted[0]))
@@ -93,9 +103,9 @@ def agree(peer: peers.Peer, endpoints: outputs.Endpoints, ours: messages.Open, t
             b"".join(capabilities.serialise(capabilities.MultiProtocol(families.unicast(family))) for family in wanted),
             f"the peer does not announce {lacking.family}",
         )
-    extended = _offers_ipv6_next_hop(wanted, endpoints) and _IPV4 in common and _takes_ipv6_next_hop(theirs)
+    extended = _IPV4 in common and _takes_ipv6_next_hop(ours) and _takes_ipv6_next_hop(theirs)
     hold = min(ours.hold_time, theirs.hold_time)
-    four_octet_as = theirs.four_octet_as
+    four_octet_as = ours.four_octet_as and theirs.four_octet_as
     return Negotiated(
         local_asn=ours.asn,
         peer_asn=asn,
@@ -147,21 +157,17 @@ def _refused(subcode: notifications.Open, text: str) -> malformed.MalformedError
     return malformed.MalformedError(notifications.Code.OPEN_MESSAGE, subcode, b"", text)
 
 
-def _announced(theirs: messages.Open) -> list[addresses.Family]:
-    announced = [each.family for each in theirs.capabilities if isinstance(each, capabilities.MultiProtocol)]
+def _announced(said: messages.Open) -> list[addresses.Family]:
+    announced = [each.family for each in said.capabilities if isinstance(each, capabilities.MultiProtocol)]
     if not announced:
         return [_IPV4]
     return [families.PREFIXES_OF[family] for family in announced if family in families.PREFIXES_OF]
 
 
-def _offers_ipv6_next_hop(wanted: tuple[addresses.Family, ...], endpoints: outputs.Endpoints) -> bool:
-    return _IPV4 in wanted and endpoints.remote.family is _IPV6
-
-
-def _takes_ipv6_next_hop(theirs: messages.Open) -> bool:
+def _takes_ipv6_next_hop(said: messages.Open) -> bool:
     encoding = capabilities.NextHopEncoding(families.IPV4_UNICAST, families.AFI_IPV6)
     return any(
-        encoding in each.encodings for each in theirs.capabilities if isinstance(each, capabilities.ExtendedNextHop)
+        encoding in each.encodings for each in said.capabilities if isinstance(each, capabilities.ExtendedNextHop)
     )
 
 

@@ -19,6 +19,10 @@ RECEIVED: dict[tuple[int, int | None], tuple[reasons.Reason, str]] = {
         reasons.Reason.BGP_AS_MISMATCH,
         "the router expects another AS of this node; compare spec.myASN (or spec.localASN) with the router's neighbour statement",
     ),
+    (_Code.OPEN_MESSAGE, _OPEN.UNSUPPORTED_OPTIONAL_PARAMETER): (
+        reasons.Reason.BGP_NOTIFICATION_RECEIVED,
+        "the router knows no capabilities; the next attempt does without them if it can: over IPv4, with AS numbers below 65536",
+    ),
     (_Code.OPEN_MESSAGE, _OPEN.AUTHENTICATION_FAILURE): (
         reasons.Reason.BGP_AUTH_MISMATCH,
         "compare spec.password or spec.passwordSecret with the router's",

@@ -25,6 +25,8 @@ DELAY_FIRST = 1.0
 DELAY_LIMIT = 120.0
 CONNECT_LIMIT = 15.0
 STABLE = 60.0
+# How long a peer that refused capabilities is offered none. A session that came up without them is left alone until it ends.
+WITHOUT_CAPABILITIES = 600.0
 
 
 class Random(Protocol):

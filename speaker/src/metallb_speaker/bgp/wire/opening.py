@@ -15,6 +15,8 @@ from metallb_speaker.bgp.wire import header, malformed, notifications
 
 VERSION = 4
 AS_TRANS = wire_attributes.AS_TRANS
+TWO_OCTET_MAXIMUM = 0xFFFF
+"""The highest AS number that needs no capability to be told (RFC 6793)."""
 MINIMUM_BODY = 10
 MINIMUM_HOLD_TIME = 3
 _FIXED = struct.Struct("!BHHIB")
@@ -47,7 +49,7 @@ class Open:
     ) -> "Open":
         """An OPEN of the AS `asn` (32 bits); the capability that says so is added (RFC 6793 section 4.1)."""
         return cls(
-            my_as=asn if asn <= 0xFFFF else AS_TRANS,
+            my_as=asn if asn <= TWO_OCTET_MAXIMUM else AS_TRANS,
             hold_time=hold_time,
             router_id=router_id,
             capabilities=(*capabilities, wire_capabilities.FourOctetAS(asn)),
