@@ -64,7 +64,7 @@ imports: venv ## the arrows between packages (import-linter)
 
 .PHONY: unit
 unit: venv ## unit, property and golden tests
-	@$(PYTEST) -n 2 -m "not netns and not apiserver and not lab and not slow"
+	@$(PYTEST) -n 3 -m "not netns and not apiserver and not lab and not gitops and not slow"
 
 .PHONY: generated
 generated: venv ## generated files are as their sources say
@@ -72,14 +72,23 @@ generated: venv ## generated files are as their sources say
 	@$(BIN)/python -m generate --check
 
 .PHONY: chart
-chart: venv ## helm lint and helm-unittest
-	@eval "$$($(PYTHON) hack/tools/build.py --env)" && helm lint charts/metallb && helm unittest charts/metallb
+chart: venv ## all of the chart that needs no cluster: helm lint, helm-unittest, ct lint, generated files, values, alerts
+	@eval "$$($(PYTHON) hack/tools/build.py --env helm helm-unittest ct kubernetes/kubectl)" && \
+		helm lint --strict charts/metallb && helm unittest --strict charts/metallb
+	@$(BIN)/python -m generate --check
+	@$(PYTEST) tests/chart/test_ct.py
+	@$(PYTEST) -n 2 -m "not apiserver and not lab and not slow" tests/chart
 
 ##@ Test: every tier
 
 .PHONY: test
 test: venv ## every tier, each with its own set-up; one that cannot run is named
 	@$(BIN)/python -m tiers
+
+.PHONY: gitops
+gitops: venv packages tools ## Argo CD and Flux themselves on the examples of docs/gitops.md (root); the first time builds both, which takes minutes
+	@$(PYTHON) hack/tools/build.py argocd flux
+	@$(PYTEST) tests/gitops
 
 ##@ Generate
 

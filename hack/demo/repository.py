@@ -23,14 +23,20 @@ def serving(helm: pathlib.Path, chart: pathlib.Path, directory: pathlib.Path) ->
     directory.mkdir(parents=True, exist_ok=True)
     for old in directory.glob("*.tgz"):
         old.unlink()
-    subprocess.run(
-        [helm, "package", chart, "--version", VERSION, "--destination", directory],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    package(helm, chart, directory)
     with packaged(helm, directory) as url:
         yield url
+
+
+def package(helm: pathlib.Path, chart: pathlib.Path, directory: pathlib.Path, version: str = VERSION) -> None:
+    """Put `chart` into `directory`, as `version`."""
+    command: list[str | pathlib.Path] = [helm, "package", chart, "--version", version, "--destination", directory]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+def index(helm: pathlib.Path, directory: pathlib.Path, url: str) -> None:
+    """Make the index that says which packages are in `directory`: anew after each that came while it is served."""
+    subprocess.run([helm, "repo", "index", directory, "--url", url], check=True, capture_output=True, text=True)
 
 
 @contextlib.contextmanager
@@ -38,7 +44,7 @@ def packaged(helm: pathlib.Path, directory: pathlib.Path) -> Iterator[str]:
     """Index the packages in `directory`, and serve it until the block ends. Gives the repository's URL."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(directory)))
     url = f"http://127.0.0.1:{server.server_address[1]}"
-    subprocess.run([helm, "repo", "index", directory, "--url", url], check=True, capture_output=True, text=True)
+    index(helm, directory, url)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

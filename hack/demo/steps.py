@@ -28,6 +28,7 @@ class Silence:
     udp: float
     arp_answered: int
     udp_answered: int
+    udp_sent: int
     turns: tuple["Turn", ...] = ()
 
 
@@ -317,5 +318,6 @@ class Probe:
             udp=report["udp"]["silence"],
             arp_answered=report["arp"]["answered"],
             udp_answered=report["udp"]["answered"],
+            udp_sent=report["udp"]["sent"],
             turns=tuple(Turn(*turn) for turn in report["arp"]["turns"]),
         )

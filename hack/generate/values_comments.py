@@ -42,8 +42,14 @@ def commented(text: str, described: dict[str, str]) -> str:
             while written and written[-1].startswith(start):
                 written.pop()
             if words:
+                # A flag is one word, hyphens and all.
                 written += textwrap.wrap(
-                    words, WIDTH, initial_indent=start, subsequent_indent=start, break_long_words=False
+                    words,
+                    WIDTH,
+                    initial_indent=start,
+                    subsequent_indent=start,
+                    break_long_words=False,
+                    break_on_hyphens=False,
                 )
         written.append(line)
     return "\n".join(written) + "\n"

@@ -12,7 +12,7 @@ import sys
 import time
 
 PYTEST = (sys.executable, "-m", "pytest", "-q")
-FAST = "not netns and not apiserver and not lab and not slow"
+FAST = "not netns and not apiserver and not lab and not gitops and not slow"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,8 @@ TIERS = (
     Tier(name="set-up", commands=(("make", "--no-print-directory", "packages", "tools"),), needs_root=True),
     Tier(name="chart", commands=(("make", "--no-print-directory", "chart"),)),
     Tier(name="generated", commands=(("make", "--no-print-directory", "generated"),)),
-    Tier(name="unit", commands=((*PYTEST, "-n", "2", "-m", FAST),)),
+    # Those of the chart are part of its tier.
+    Tier(name="unit", commands=((*PYTEST, "-n", "2", "-m", FAST, "--ignore=tests/chart"),)),
     Tier(name="model and fuzz", commands=((*PYTEST, "-m", "slow and not netns and not apiserver and not lab"),)),
     Tier(name="packets", commands=((*PYTEST, "-m", "netns and not lab"),), needs_root=True),
     Tier(name="api server", commands=((*PYTEST, "-m", "apiserver and not lab"),), needs_root=True),

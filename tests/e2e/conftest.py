@@ -34,6 +34,7 @@ ORDER = (
     "bgp",
     "rights",
     "lifecycle",
+    "previous",
     "first_apply",
 )
 FIGURES = pytest.StashKey[list[str]]()

@@ -1,4 +1,4 @@
-"""Upgrade, removal, and the other documented way in: the manifest."""
+"""Removal, and the other documented way in: the manifest."""
 
 import json
 import pathlib
@@ -11,7 +11,6 @@ NAMESPACE = workload.CHART_NAMESPACE
 ROOT = pathlib.Path(__file__).parents[2]
 MANIFEST = ROOT / "config/manifests/metallb-native.yaml"
 DEFINITION = "ipaddresspools.metallb.io"
-FIELD = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/avoidBuggyIPs"
 
 
 def everything(do: steps.Steps) -> dict[str, list[str]]:
@@ -21,46 +20,6 @@ def everything(do: steps.Steps) -> dict[str, list[str]]:
         for item in do.items("services")
         if item["spec"]["type"] == "LoadBalancer"
     }
-
-
-def has_field(do: steps.Steps) -> bool:
-    """Whether the definition of pools knows `avoidBuggyIPs`."""
-    schema = do.get("crd", DEFINITION)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    return "avoidBuggyIPs" in schema["properties"]["spec"]["properties"]
-
-
-def test_upgrade(lab: cluster.Cluster, do: steps.Steps, values: str, tmp_path: pathlib.Path) -> None:
-    """The Job brings the definitions up to date; values change; addresses and the user's own objects don't."""
-    every = lab.plan.pool_ipv4
-    do.apply(
-        workload.pool("own", f"{every[110]}-{every[111]}"),
-        workload.advertisement("own", ipAddressPools=["own"]),
-        workload.service("tenant", annotations={"metallb.io/address-pool": "own"}),
-    )
-    do.wait_addresses("tenant", 1)
-    before = everything(do)
-    # A definition as an older release might have left it.
-    lab.kubectl("patch", "crd", DEFINITION, "--type=json", "--patch", json.dumps([{"op": "remove", "path": FIELD}]))
-    assert not has_field(do)
-    document = json.loads(values)
-    document["speaker"]["logLevel"] = "debug"
-    document["controller"]["replicas"] = 2
-    file = tmp_path / "values.yaml"
-    file.write_text(json.dumps(document))
-    address = do.addresses(workload.ECHO)[0]
-    with do.probing(address, 120) as probe:
-        do.helm(
-            "upgrade", "metallb", "metallb/metallb", "--namespace", NAMESPACE, "-f", file, "--wait", "--timeout", "3m"
-        )
-        do.wait_rollout("metallb-speaker", NAMESPACE, "daemonset")
-    assert probe.silence is not None
-    assert probe.silence.arp < 0.5
-    assert has_field(do)
-    assert lab.kubectl("get", "jobs", "--namespace", NAMESPACE, "--output=name") == ""
-    assert do.get("deployment", "metallb-controller", NAMESPACE)["status"]["readyReplicas"] == 2
-    assert everything(do) == before
-    assert do.get("ipaddresspool", "own", NAMESPACE)["spec"]["addresses"] == [f"{every[110]}-{every[111]}"]
-    do.fetch(before["tenant"][0])
 
 
 def test_uninstall_keeps_definitions_and_own_objects(lab: cluster.Cluster, do: steps.Steps) -> None:
