@@ -57,14 +57,58 @@ def test_a_good_file(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str])
             id="the-blog-sample-as-valid-yaml",
         ),
         pytest.param(
-            POOL.replace("addresses", "adresses"), 7, "spec.adresses", "unknown field; spec takes addresses", id="typo"
+            POOL.replace("addresses", "adresses"),
+            7,
+            "spec.adresses",
+            "unknown field; did you mean addresses? spec takes addresses",
+            id="typo",
+        ),
+        pytest.param(
+            POOL + "  autoassign: false\n", 9, "spec.autoassign", "unknown field; did you mean autoAssign? ", id="case"
+        ),
+        pytest.param(
+            POOL.replace("addresses:\n  - ", "addresses: "),
+            7,
+            "spec.addresses",
+            '; write ["172.16.12.64/30"]',
+            id="list",
         ),
         pytest.param(POOL + "  autoAssign: 'no'\n", 9, "spec.autoAssign", "must be of type boolean", id="type"),
+        pytest.param(
+            POOL + "  autoAssign: 'false'\n", 9, "spec.autoAssign", "is not; leave out the quotes", id="quotes"
+        ),
         pytest.param(
             POOL.replace("/30", "/33"), 8, "spec.addresses[0]", "the length must be at most 32", id="bad-prefix"
         ),
         pytest.param(
             POOL.replace("IPAddressPool", "IPAddressPol"), 2, "kind", "there is no kind 'IPAddressPol'", id="kind"
+        ),
+        pytest.param(
+            POOL.replace("kind: IPAddressPool\n", ""), 1, "kind", "an object needs a kind; there are", id="no-kind"
+        ),
+        pytest.param(
+            POOL.replace("IPAddressPool", "AddressPool"),
+            2,
+            "kind",
+            "; write an IPAddressPool, and an L2Adv",
+            id="old-kind",
+        ),
+        pytest.param(
+            POOL.replace("apiVersion: metallb.io/v1beta1\n", ""),
+            1,
+            "apiVersion",
+            "an object needs an apiVersion; write metallb.io/v1beta1",
+            id="no-version",
+        ),
+        pytest.param(
+            "spec:\n  addresses: {{ .Values.addresses }}\n", 2, "addresses", "check what it renders", id="a-template"
+        ),
+        pytest.param(
+            "apiVersion: metallb.io/v1beta1\nkind: BGPPeer\nmetadata: {name: a}\nspec: {myASN: 1, dynamicASN: external}\n",
+            4,
+            "spec.dynamicASN",
+            "is a field of v1beta2 alone; write metallb.io/v1beta2",
+            id="newer-field",
         ),
         pytest.param(POOL.replace("v1beta1", "v1"), 1, "apiVersion", "write metallb.io/v1beta1", id="version"),
         pytest.param(POOL + "---" + POOL, 13, "metadata.name", "the same IPAddressPool is in", id="twice"),
@@ -120,8 +164,63 @@ def test_what_kubectl_gets_can_be_checked(tmp_path: pathlib.Path, capsys: pytest
     assert capsys.readouterr().out == "1 object, all good\n"
 
 
-def test_other_objects_are_passed_over(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path, capsys, "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {nonsense: 1}\n") == (0, [])
+OTHERS = [
+    pytest.param("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {nonsense: 1}\n", id="service"),
+    pytest.param("apiVersion: metallb.io.example.com/v1\nkind: IPAddressPool\nspec: {nonsense: 1}\n", id="other-group"),
+    pytest.param("just text\n", id="no-object"),
+    pytest.param("", id="nothing"),
+]
+
+
+@pytest.mark.parametrize("text", OTHERS)
+def test_other_objects_are_passed_over(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    assert run(tmp_path, capsys, text) == (0, [])
+    assert program.main(["check", "-f", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "no object of metallb.io in there\n"
+
+
+NAMED = [
+    pytest.param(
+        "metallb.io/v1beta1",
+        "L2Advertisement",
+        "ipAddressPools: [gone]",
+        'spec.ipAddressPools: there is no IPAddressPool "gone"',
+        id="pool",
+    ),
+    pytest.param(
+        "metallb.io/v1beta1", "BGPAdvertisement", "peers: [gone]", 'spec.peers: there is no BGPPeer "gone"', id="peer"
+    ),
+    pytest.param(
+        "metallb.io/v1beta1",
+        "BGPAdvertisement",
+        "communities: [gone]",
+        'spec.communities: no Community defines the alias "gone"',
+        id="alias",
+    ),
+    pytest.param(
+        "metallb.io/v1beta2",
+        "BGPPeer",
+        "myASN: 1, peerASN: 2, peerAddress: 10.0.0.1, bfdProfile: gone",
+        'spec.bfdProfile: there is no BFDProfile "gone"',
+        id="profile",
+    ),
+]
+
+
+@pytest.mark.parametrize(("version", "kind", "spec", "told"), NAMED)
+def test_a_name_that_nothing_answers_to_is_a_warning(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], version: str, kind: str, spec: str, told: str
+) -> None:
+    """What it names may be in the cluster already."""
+    file = tmp_path / "named.yaml"
+    file.write_text(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}\nspec: {{{spec}}}\n")
+    assert program.main(["check", "-f", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f'{file}:4: warning: {kind} "a": {told}')
+    assert printed.endswith("1 object, 1 warning\n")
+    assert program.main(["check", "-o", "json", "-f", str(file)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["objects"], found["problems"], len(found["warnings"])) == (1, [], 1)
 
 
 def test_text_for_people(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,4 +234,10 @@ def test_text_for_people(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[s
 
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["check", "-f", "absent.yaml"]) == 2
-    assert "absent.yaml" in capsys.readouterr().err
+    assert capsys.readouterr().err == "kubectl metallb: absent.yaml: No such file or directory\n"
+
+
+def test_a_file_that_is_no_text(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe")
+    assert program.main(["check", "-f", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"kubectl metallb: {tmp_path}/a.yaml: not text in UTF-8\n"

@@ -90,6 +90,14 @@ def test_what_is_no_configmap(
     assert fragment in capsys.readouterr().err
 
 
+def test_a_source_that_cannot_be_read(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main([]) == 1
+    assert capsys.readouterr().err == f"configmaptocrs: {folder}/config.yaml: No such file or directory\n"
+    (folder / "config.yaml").write_bytes(b"\xff\xfe")
+    assert program.main([]) == 1
+    assert capsys.readouterr().err == "configmaptocrs: config.yaml: not text in UTF-8\n"
+
+
 def test_a_source_outside_of_the_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["-source", "../../etc/passwd"]) == 1
     assert "lies outside" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pytest
 
 from metallb_controller import controller
 from metallb_controller.conditions import announcing
+from metallb_core.domain import nodes
 from metallb_core.kube import client as clients
 from metallb_core.kube import connection, events, instruments
 from metallb_core.runtime import clock, metrics
@@ -78,11 +79,14 @@ class World:
     def advertisement(self, **spec: Any) -> None:
         self.put("l2advertisements", "L2Advertisement", "l2", spec)
 
-    def node(self, name: str) -> None:
-        self.server.put("", "nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+    def node(self, name: str, *, taint: str = "", **labels: str) -> None:
+        body: dict[str, Any] = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
+        if taint:
+            body["spec"] = {"taints": [{"key": taint, "effect": "NoSchedule"}]}
+        self.server.put("", "nodes", body)
 
-    def speaker(self, node: str, usable: str | None = None) -> None:
-        """A speaker runs on a node; `usable`: the interfaces that it names."""
+    def speaker(self, node: str, usable: str | None = None, **flags: str) -> None:
+        """A speaker runs on a node; `usable`: the interfaces that it names; `flags`: the settings that it tells of."""
         body: dict[str, Any] = {
             "apiVersion": "metallb.io/v1beta1",
             "kind": "ConfigurationState",
@@ -92,14 +96,16 @@ class World:
                 "labels": {"metallb.io/component-type": "speaker", "metallb.io/node-name": node},
             },
         }
+        told = {f"settings.metallb.io/{name}": ("Set", value) for name, value in flags.items()}
         if usable is not None:
-            condition = {
-                "type": "interfaces.metallb.io/usable",
-                "status": "True",
-                "reason": "Usable",
-                "message": usable,
+            told["interfaces.metallb.io/usable"] = ("Usable", usable)
+        if told:
+            body["status"] = {
+                "conditions": [
+                    {"type": kind, "status": "True", "reason": reason, "message": message}
+                    for kind, (reason, message) in told.items()
+                ]
             }
-            body["status"] = {"conditions": [condition]}
         self.server.put(METALLB, "configurationstates", body)
 
     def announces(self, node: str, service: str = "web", plural: str = "servicel2statuses") -> None:
@@ -298,6 +304,23 @@ async def test_why_nobody_announces_follows_the_cluster(world: World) -> None:
         world.endpoint("n1")
         await world.wait(lambda: world.reason("Announced") == "NoEligibleNode")
         assert "no live speaker" in world.conditions()["Announced"]["message"]
+
+
+async def test_flags_of_speakers_count(world: World) -> None:
+    """Which nodes are left out is known to speakers alone, who say it."""
+    world.pool("192.0.2.0/28")
+    world.service()
+    world.endpoint("n1")
+    world.advertisement()
+    world.node("n1", taint="example.com/leaving", **{nodes.EXCLUDE_LABEL: ""})
+    async with world.controller():
+        world.speaker("n1")
+        await world.wait(lambda: world.reason("Announced") == "NodeExcludedByLabel")
+        world.speaker("n1", ignoreExcludeLB="", drainTaint="example.com/leaving")
+        await world.wait(lambda: world.reason("Announced") == "Draining")
+        assert "node n1 carries the taint example.com/leaving" in world.conditions()["Announced"]["message"]
+        world.speaker("n1", ignoreExcludeLB="")
+        await world.wait(lambda: world.reason("Announced") == "AnnouncementPending")
 
 
 async def test_a_message_alone_moves_no_date(world: World) -> None:

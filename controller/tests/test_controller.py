@@ -289,6 +289,7 @@ async def test_the_membership_secret_is_made_once(world: World) -> None:
     assert world.server.get("", "secrets", "memberlist", NAMESPACE) == made
 
 
+@pytest.mark.slow
 async def test_a_new_leader_with_a_stale_copy_decides_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Service that was made and given its address while the standby's watch stood still is absent from its copy, and counts all the same."""
     monkeypatch.setattr(controller, "CATCH_UP_SECONDS", 0.3)

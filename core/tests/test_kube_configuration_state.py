@@ -13,17 +13,26 @@ import pytest
 from metallb_core.api import meta, v1beta1
 from metallb_core.domain import conditions
 from metallb_core.kube import client as clients
-from metallb_core.kube import configuration_state, connection, following, informer, resources
+from metallb_core.kube import configuration_state, connection, following, informer, ownership, resources
 from metallb_core.runtime import clock, log
 from metallb_core.testing import fake_apiserver
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEADLINE = 30.0
 OWNER = meta.OwnerReference(api_version="v1", kind="Pod", name="speaker-x", uid="3f6e1a8a-0000-4000-8000-000000000001")
+HEIR = meta.OwnerReference(api_version="v1", kind="Pod", name="next", uid="3f6e1a8a-0000-4000-8000-000000000002")
 LINKS = conditions.Condition(
     type="interfaces.metallb.io/usable", status=conditions.Status.TRUE, reason="Usable", message="eth0,eth1"
 )
 PROBLEM = 'IPAddressPool "a": spec.addresses[0]: no prefix'
+
+
+async def owned() -> meta.OwnerReference | None:
+    return OWNER
+
+
+async def inherited() -> meta.OwnerReference | None:
+    return HEIR
 
 
 class Component:
@@ -109,7 +118,7 @@ async def namespace(client: clients.Client) -> str:
 
 async def test_a_speaker_says_what_it_makes_of_the_configuration(client: clients.Client, namespace: str) -> None:
     manager = configuration_state.CONFIGURATION
-    async with running(client, configuration_state.Identity.of_speaker(namespace, "n1", OWNER)) as one:
+    async with running(client, configuration_state.Identity.of_speaker(namespace, "n1", owned)) as one:
         one.reporter.say(manager, [configuration_state.validity(manager, [])])
         one.reporter.say(configuration_state.LINKS, [LINKS])
         await eventually(lambda: one.condition("configReconcilerValid") and one.condition(LINKS.type))
@@ -154,7 +163,7 @@ async def test_what_is_no_longer_said_goes(client: clients.Client, namespace: st
         conditions.Condition(type=f"peer.metallb.io/{name}", status=conditions.Status.TRUE, reason="Established")
         for name in ("a", "b")
     ]
-    async with running(client, configuration_state.Identity.of_speaker(namespace, "n1", None)) as one:
+    async with running(client, configuration_state.Identity.of_speaker(namespace, "n1", ownership.nobody)) as one:
         one.reporter.say(configuration_state.LINKS, [LINKS])
         one.reporter.say(configuration_state.SESSIONS, sessions)
         await eventually(lambda: one.condition("peer.metallb.io/b") and one.condition(LINKS.type))
@@ -168,7 +177,7 @@ async def test_a_restart_writes_nothing_that_is_there_and_dates_nothing_anew(
     client: clients.Client, namespace: str
 ) -> None:
     manager = configuration_state.CONFIGURATION
-    identity = configuration_state.Identity.of_speaker(namespace, "n1", OWNER)
+    identity = configuration_state.Identity.of_speaker(namespace, "n1", owned)
     async with running(client, identity) as one:
         one.reporter.say(manager, [configuration_state.validity(manager, [])])
         await eventually(lambda: one.condition("configReconcilerValid"))
@@ -179,13 +188,7 @@ async def test_a_restart_writes_nothing_that_is_there_and_dates_nothing_anew(
         await eventually(lambda: two.condition(LINKS.type))
         after = two.condition("configReconcilerValid")
         assert after == (before.status.conditions or [])[0]
-    heir = dataclasses.replace(
-        identity,
-        owner=meta.OwnerReference(
-            api_version="v1", kind="Pod", name="next", uid="3f6e1a8a-0000-4000-8000-000000000002"
-        ),
-    )
-    async with running(client, heir) as three:
+    async with running(client, dataclasses.replace(identity, owner=inherited)) as three:
         three.reporter.say(manager, [configuration_state.validity(manager, [])])
         await eventually(
             lambda: (

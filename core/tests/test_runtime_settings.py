@@ -10,6 +10,7 @@ NAME = settings.text("name", "", "a name", env="T_NAME")
 ON = settings.boolean("on", False, "whether", env="T_ON")
 OFF = settings.boolean("off", True, "whether not")
 FLAGS = (PORT, LEVEL, NAME, ON, OFF)
+KIND = settings.choice("kind", "a", "of which there is one", choices=("a",))
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,7 @@ def test_what_is_read(
         pytest.param(
             ["--log-level=loud"], {}, "flag --log-level: invalid value 'loud', expected one of info, debug", id="choice"
         ),
+        pytest.param(["--kind=b"], {}, "flag --kind: invalid value 'b', expected a", id="no-choice"),
         pytest.param(["--on=maybe"], {}, "flag --on: invalid value 'maybe', expected true or false", id="boolean"),
         pytest.param(
             ["--on", "false"], {}, "unexpected argument 'false'; settings are given as --flag=value", id="boolean-next"
@@ -79,7 +81,7 @@ def test_what_is_refused(
     capsys: pytest.CaptureFixture[str], arguments: list[str], environ: dict[str, str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as left:
-        settings.parse_or_exit(FLAGS, arguments, environ)
+        settings.parse_or_exit((*FLAGS, KIND), arguments, environ)
     assert left.value.code == 1
     assert capsys.readouterr().err == message + "\n"
 
@@ -92,7 +94,28 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str], argument: str
     printed = capsys.readouterr().out
     for flag in FLAGS:
         assert f"--{flag.name}" in printed
-    assert "environment T_PORT" in printed
+
+
+HELP = """\
+Flags, which beat their environment variables:
+  --log-level=info|debug
+        how much to say (default info)
+  --name=TEXT
+        a name (environment variable T_NAME)
+  --off
+        whether not (default true)
+  --on
+        whether (environment variable T_ON)
+  --port=0..65535
+        port of the metrics (default 9120; environment variable T_PORT)"""
+
+
+def test_help_says_what_each_flag_takes() -> None:
+    assert settings.describe(FLAGS) == HELP
+
+
+def test_a_zero_is_a_default() -> None:
+    assert "(default 0)" in settings.describe([settings.integer("wait", 0, "how long", minimum=0, maximum=9)])
 
 
 def test_values_go_into_one_log_line() -> None:

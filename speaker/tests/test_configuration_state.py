@@ -11,7 +11,7 @@ from metallb_core.announcement import difference, layer2
 from metallb_core.config import compiled
 from metallb_core.domain import addresses, advertisements, conditions, interfaces, services
 from metallb_core.kube import client as clients
-from metallb_core.kube import configuration_state, connection, instruments
+from metallb_core.kube import configuration_state, connection, instruments, ownership
 from metallb_core.runtime import clock, metrics
 from metallb_core.testing import builders, fake_apiserver
 from metallb_speaker import configuration, gauges, reconcile
@@ -51,7 +51,7 @@ async def bench() -> AsyncIterator[Bench]:
         fake_apiserver.FakeApiServer(bookmark_seconds=0.5) as server,
         clients.Client(connection.plain(server.url), user_agent="test/0") as client,
     ):
-        state = configuration.State(client, clock.SystemClock(), namespace=NAMESPACE, node="n1", owner=None)
+        state = configuration.State(client, clock.SystemClock(), namespace=NAMESPACE, node="n1", owner=ownership.nobody)
         tasks = [asyncio.ensure_future(part.run()) for part in state.parts()]
         yield Bench(server, state)
         for task in tasks:
@@ -130,6 +130,34 @@ async def test_a_session_has_a_condition_for_as_long_as_there_is_the_peer(bench:
         while kind in bench.conditions():  # noqa: ASYNC110 - what is looked at is a server's state
             await asyncio.sleep(0.01)
     assert bench.conditions()["configReconcilerValid"]["status"] == "True"
+
+
+DRAIN, IGNORES = "settings.metallb.io/drainTaint", "settings.metallb.io/ignoreExcludeLB"
+FLAGS = [
+    pytest.param(False, "", {}, id="defaults"),
+    pytest.param(True, "", {IGNORES: ("True", "")}, id="label-ignored"),
+    pytest.param(False, "example.com/leaving", {DRAIN: ("True", "example.com/leaving")}, id="taint"),
+    pytest.param(True, "a", {DRAIN: ("True", "a"), IGNORES: ("True", "")}, id="both"),
+]
+
+
+@pytest.mark.parametrize(("ignores", "taint", "expected"), FLAGS)
+async def test_flags_that_leave_nodes_out_are_told(
+    bench: Bench, ignores: bool, taint: str, expected: dict[str, tuple[str, str]]
+) -> None:
+    bench.state.started(ignores_exclude_label=True, drain_taint="of-the-speaker-before")
+    await bench.wait(DRAIN, "True", "of-the-speaker-before")
+    bench.state.started(ignores_exclude_label=ignores, drain_taint=taint)
+    bench.state.configured(compiled.EMPTY)
+
+    def told() -> dict[str, tuple[str, str]]:
+        found = bench.conditions()
+        return {kind: (found[kind]["status"], found[kind]["message"]) for kind in (DRAIN, IGNORES) if kind in found}
+
+    async with asyncio.timeout(DEADLINE):
+        while told() != expected:  # noqa: ASYNC110 - what is looked at is a server's state
+            await asyncio.sleep(0.01)
+    await bench.wait("configReconcilerValid", "True")
 
 
 SERIES = [

@@ -88,6 +88,7 @@ async def test_keys_may_change_while_running(start: Start) -> None:
         second.set_keys(b"short")
 
 
+@pytest.mark.slow
 async def test_plain_text_becomes_encryption_while_running(start: Start) -> None:
     plain, new = encryption.PLAIN, b"n" * 32
     first, second = await start("a"), await start("b")
@@ -109,6 +110,7 @@ async def test_plain_text_becomes_encryption_while_running(start: Start) -> None
     assert first.protocol_counters.probes_failed == second.protocol_counters.probes_failed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ready",
     [

@@ -7,7 +7,7 @@ from metallb_core.announcement import layer2
 from metallb_core.api import meta, v1beta1
 from metallb_core.domain import addresses, services
 from metallb_core.kube import client as clients
-from metallb_core.kube import connection, events, instruments
+from metallb_core.kube import connection, events, instruments, ownership
 from metallb_core.runtime import metrics
 from metallb_core.testing import clock as clocks
 from metallb_speaker import gauges, main, place, speaker
@@ -35,7 +35,7 @@ class Marks:
             session_metrics=bgp_gauges.Sessions(prometheus_client.CollectorRegistry()),
             shared_metrics=instruments.Instruments(metrics.Registry(process=False)),
             recorder=events.EventRecorder(client, "test", "n1", clock),
-            owner=None,
+            owner=ownership.nobody,
         )
         monkeypatch.setattr(self.speaker._reconciler, "mark_all", self._mark)
 

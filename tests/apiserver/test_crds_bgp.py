@@ -459,6 +459,42 @@ def test_writing_a_peer_as_v1beta1_drops_what_is_newer(server: apiserver.ApiServ
     assert {key for key in found if found[key]} == {key for key in PEER.keys() & OLD_PEER.keys() if PEER[key]}
 
 
+ONLY_NEWER = [
+    pytest.param({"peerASN": None, "dynamicASN": "external"}, {"peerASN": "dynamicASN"}, id="dynamic"),
+    pytest.param({"peerAddress": None, "interface": "eth0"}, {"peerAddress": "interface"}, id="interface"),
+    pytest.param(
+        {"peerASN": None, "dynamicASN": "internal", "peerAddress": None, "interface": "eth0"},
+        {"peerASN": "dynamicASN", "peerAddress": "interface"},
+        id="both",
+    ),
+]
+
+
+@pytest.mark.parametrize("how", ["replace", "label"])
+@pytest.mark.parametrize(("fields", "lost"), ONLY_NEWER)
+def test_a_peer_that_only_v1beta2_can_say_is_not_written_as_v1beta1(
+    server: apiserver.ApiServer, request: pytest.FixtureRequest, fields: Node, lost: dict[str, str], how: str
+) -> None:
+    """Not even with what was read: the fields that v1beta1 does not have would be gone."""
+    node, name = peer(**fields), f"newer-{request.node.callspec.id}"
+    node["metadata"]["name"] = name
+    server.kubectl("create", "-f", "-", input=json.dumps(node))
+    before = get(server, name, "v1beta2")["spec"]
+    if how == "replace":
+        command, written = ["replace", "-f", "-"], json.dumps(get(server, name, "v1beta1"))
+    else:
+        command, written = ["label", "bgppeers.v1beta1.metallb.io", name, "-n", NAMESPACE, "a=b"], None
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        server.kubectl(*command, input=written)
+    said = caught.value.stderr
+    assert "evaluating rule" not in said
+    assert said.count("Invalid value") == len(lost)
+    for field, newer in lost.items():
+        assert f"v1beta1 needs {field}, and would lose {newer}" in said
+    assert "write the peer as metallb.io/v1beta2" in said
+    assert get(server, name, "v1beta2")["spec"] == before
+
+
 def test_v1beta1_warns(server: apiserver.ApiServer) -> None:
     found = json.loads(server.kubectl("get", "crd", "bgppeers.metallb.io", "-o", "json"))
     versions = {each["name"]: each for each in found["spec"]["versions"]}

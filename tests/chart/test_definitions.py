@@ -1,6 +1,7 @@
 """The custom resource definitions as data: names, columns, what the structs say, what the additions say."""
 
 import json
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -281,3 +282,31 @@ def test_deprecated_version_says_so() -> None:
     (version,) = crd.definition(kind)["spec"]["versions"]
     assert (version["deprecated"], version["deprecationWarning"], version["storage"]) == (True, "use v1beta1", False)
     assert "additionalPrinterColumns" not in version
+
+
+def specs_of(kind: crd.Kind) -> list[dict[str, Any]]:
+    """The schema of `spec` in each version of a kind."""
+    versions = crd.definition(kind)["spec"]["versions"]
+    return [each["schema"]["openAPIV3Schema"]["properties"].get("spec", {}) for each in versions]
+
+
+@pytest.mark.parametrize("kind", crd.KINDS, ids=lambda kind: str(kind.name))
+def test_a_rule_asks_whether_a_field_is_there_before_it_reads_it(kind: crd.Kind) -> None:
+    """An object may have been stored by another version, which does not demand what this one does: the rule would fail for the lack of a key."""
+    specs = specs_of(kind)
+    always = set.intersection(*(set(spec.get("required", ())) for spec in specs))
+    for spec in specs:
+        for rule in spec.get("x-kubernetes-validations", ()):
+            read = set(re.findall(r"\bself\.(\w+)", rule["rule"]))
+            asked = set(re.findall(r"\bhas\(self\.(\w+)", rule["rule"]))
+            assert read - asked <= always, rule
+
+
+def test_what_v1beta1_cannot_say_of_a_peer_is_refused_by_rules_that_are_never_let_off() -> None:
+    """The API server lets rules be broken by what did not change, unless they ask for the old object."""
+    (kind,) = (kind for kind in crd.KINDS if kind.name == "BGPPeer")
+    older, newer = specs_of(kind)
+    for field in set(older["required"]) - set(newer["required"]):
+        (rule,) = (each for each in older["x-kubernetes-validations"] if f"v1beta1 needs {field}," in each["message"])
+        assert "oldSelf" in rule["rule"]
+        assert "metallb.io/v1beta2" in rule["message"]

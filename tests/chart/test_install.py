@@ -236,6 +236,7 @@ MAY: tuple[tuple[str, str, bool], ...] = (
     (SPEAKER, "patch configurationstates/status.metallb.io", True),
     (SPEAKER, "list pods", True),
     (SPEAKER, "watch pods", True),
+    (SPEAKER, "get pods", False),
     (SPEAKER, "patch services/status everywhere", False),
     (SPEAKER, "list secrets", True),
     (SPEAKER, "list secrets everywhere", False),

@@ -186,6 +186,7 @@ def _compare(helm_program: pathlib.Path, folder: pathlib.Path, texts: list[str])
     assert [not problem for problem in said] == [_is_interval(text) for text in texts]
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=2_000 // BATCH, deadline=None)
 @hypothesis.given(texts=BATCHES)
 def test_chart_reads_any_range_as_the_programs_do(

@@ -1,6 +1,7 @@
 """PURE. Files of custom resources, judged without a cluster: schema first, then the rules of loading, over all of them together.
 
-An object that its schema refuses is not judged further. Objects of other groups are none of our business and are passed over.
+An object that its schema refuses is not judged further. Objects of other groups are none of our business and are passed over. A name that
+nothing here answers to is worth a warning, once all else is in order: what it names may be in the cluster already.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ import msgspec
 
 from metallb_cli import documents, schema
 from metallb_core.api import crd, v1beta1
-from metallb_core.config import admission, compiled
+from metallb_core.config import admission, compiled, references
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +27,21 @@ class Finding:
     detail: str
 
 
-def check(read: Iterable[documents.Document | documents.Unreadable]) -> tuple[int, list[Finding]]:
-    """How many objects of ours there are, and what is wrong, in the order of files and lines."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How many objects of ours there are, and what is wrong, or may be, in the order of files and lines."""
+
+    objects: int
+    problems: list[Finding]
+    warnings: list[Finding]
+
+
+# What MetalLB had before it split this kind in two, and users' files still have.
+_FORMER = {"AddressPool": "write an IPAddressPool, and an L2Advertisement or a BGPAdvertisement for it"}
+
+
+def check(read: Iterable[documents.Document | documents.Unreadable]) -> Report:
+    """Judge all of them together."""
     found: list[Finding] = []
     good: dict[str, list[Any]] = {}
     places: dict[tuple[str, str], documents.Document] = {}
@@ -38,7 +52,7 @@ def check(read: Iterable[documents.Document | documents.Unreadable]) -> tuple[in
                 Finding(file=each.file, line=each.line, kind="", name="", field=each.field, detail=each.detail)
             )
             continue
-        if not isinstance(each.value, dict) or not str(each.value.get("apiVersion", "")).startswith(v1beta1.GROUP):
+        if not _is_ours(each):
             continue
         seen += 1
         wrong = list(_by_schema(each))
@@ -54,11 +68,24 @@ def check(read: Iterable[documents.Document | documents.Unreadable]) -> tuple[in
             continue
         places[kind, name] = each
         good.setdefault(admission.FIELDS[kind], []).append(msgspec.convert(each.value, wire))
-    for problem in compiled.compile(
-        compiled.Resources(**{name: tuple(objects) for name, objects in good.items()})
-    ).problems:
+    whole = compiled.Resources(**{name: tuple(objects) for name, objects in good.items()})
+    for problem in compiled.compile(whole, references=False).problems:
         found.append(_finding(places[problem.kind, problem.name], problem.field, str(problem.refusal)))
-    return seen, sorted(found, key=lambda finding: (finding.file, finding.line, finding.field))
+    named = [] if found else references.dangling(whole)
+    warnings = [_finding(places[each.kind, each.name], *each.text.split(": ", 1)) for each in named]
+    return Report(objects=seen, problems=_sorted(found), warnings=_sorted(warnings))
+
+
+def _sorted(found: Iterable[Finding]) -> list[Finding]:
+    return sorted(found, key=lambda finding: (finding.file, finding.line, finding.field))
+
+
+def _is_ours(document: documents.Document) -> bool:
+    if not isinstance(document.value, dict):
+        return False
+    if "apiVersion" not in document.value:
+        return _kind(document) in admission.WIRES
+    return str(document.value["apiVersion"]).partition("/")[0] == v1beta1.GROUP
 
 
 def _by_schema(document: documents.Document) -> Iterable[Finding]:
@@ -66,16 +93,22 @@ def _by_schema(document: documents.Document) -> Iterable[Finding]:
     known = next((each for each in crd.KINDS if each.name == kind), None)
     if known is None:
         names = ", ".join(each.name for each in crd.KINDS)
-        yield _finding(document, "kind", f"there is no kind {kind!r} in {v1beta1.GROUP}; there are {names}")
+        known_as = _FORMER.get(kind, f"there are {names}")
+        said = f"there is no kind {kind!r} in {v1beta1.GROUP}" if kind else "an object needs a kind"
+        yield _finding(document, "kind", f"{said}; {known_as}")
         return
     served = {each["name"]: each for each in crd.definition(known)["spec"]["versions"]}
     if version not in served:
-        yield _finding(
-            document, "apiVersion", f"{kind} has no version {version!r}; write {v1beta1.GROUP}/{max(served)}"
-        )
+        said = f"{kind} has no version {version!r}" if version else "an object needs an apiVersion"
+        yield _finding(document, "apiVersion", f"{said}; write {v1beta1.GROUP}/{max(served)}")
         return
-    for path, detail in schema.problems(document.value, served[version]["schema"]["openAPIV3Schema"]):
-        yield _finding(document, path, detail)
+    schemas = {name: each["schema"]["openAPIV3Schema"] for name, each in served.items()}
+    for path, detail in schema.problems(document.value, schemas[version]):
+        newest = max(schemas)
+        newer = version != newest and schema.takes(schemas[newest], path) and not schema.takes(schemas[version], path)
+        yield _finding(
+            document, path, f"is a field of {newest} alone; write {v1beta1.GROUP}/{newest}" if newer else detail
+        )
     if not _name(document):
         yield _finding(document, "metadata.name", "an object needs a name")
 

@@ -93,6 +93,10 @@ def _unreadable(file: str, text: str, error: yaml.YAMLError) -> Unreadable:
     found = _KEY.match(row)
     field = found["key"] if found else ""
     detail = f"not YAML: {getattr(error, 'problem', None) or 'unreadable'}"
-    if field:
+    if "{{" in row:
+        detail += (
+            "; this is a template: check what it renders, as in `helm template CHART | kubectl metallb check -f -`"
+        )
+    elif field:
         detail += f"; is {field!r} indented as far as the other fields of its object?"
     return Unreadable(file=file, line=mark.line + 1, field=field, detail=detail)

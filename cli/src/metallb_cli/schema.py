@@ -3,8 +3,9 @@
 Only what structural schemas of this project use is read; rules in CEL are not, since loading checks them too (`metallb_core.config`).
 """
 
+import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 Schema = Mapping[str, Any]
@@ -30,13 +31,13 @@ def problems(value: Any, schema: Schema, path: str = "") -> Iterator[Found]:
         return
     expected = str(schema.get("type", "object"))
     if not isinstance(value, _TYPES[expected]) or (isinstance(value, bool) and expected not in ("boolean",)):
-        yield path, f"must be of type {expected}, and {value!r} is not"
+        yield path, f"must be of type {expected}, and {value!r} is not{_instead(value, expected)}"
         return
     if isinstance(value, dict):
         yield from _object(value, schema, path)
     elif isinstance(value, list):
         if len(value) < schema.get("minItems", 0):
-            yield path, f"needs at least {schema['minItems']} entry"
+            yield path, f"needs an entry{'' if schema['minItems'] == 1 else ' more'}"
         for position, each in enumerate(value):
             yield from problems(each, schema.get("items", {}), f"{path}[{position}]")
     else:
@@ -59,7 +60,32 @@ def _object(value: dict[str, Any], schema: Schema, path: str) -> Iterator[Found]
         elif not path:
             yield below, _misplaced(name, properties)
         else:
-            yield below, f"unknown field; {path} takes {', '.join(sorted(properties))}"
+            yield below, f"unknown field; {_similar(name, properties)}{path} takes {', '.join(sorted(properties))}"
+
+
+def takes(schema: Schema, path: str) -> bool:
+    """Whether the schema has a field at `path`, such as spec.addresses[0]."""
+    for name in re.findall(r"[^.\[\]]+", path):
+        inner = schema.get("items") if name.isdigit() else schema.get("properties", {}).get(name)
+        if inner is None:
+            return False
+        schema = inner
+    return True
+
+
+def _instead(value: Any, expected: str) -> str:
+    """What to write for a value that has the wrong type, as far as that can be known."""
+    if expected == "array" and isinstance(value, str):
+        return f'; write ["{value}"]'
+    if expected in ("integer", "boolean") and isinstance(value, str):
+        return "; leave out the quotes" if re.fullmatch(r"[0-9]+|true|false", value) else ""
+    return ""
+
+
+def _similar(name: str, known: Iterable[str]) -> str:
+    folded = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.8)
+    return f"did you mean {folded[close[0]]}? " if close else ""
 
 
 def _misplaced(name: str, properties: Mapping[str, Any]) -> str:

@@ -25,10 +25,10 @@ STOP_SECONDS = 8.0
 async def run(values: settings.Values) -> int:
     """Run until a signal; the exit status."""
     clock = clocks.SystemClock()
+    options = tls.Options.parse(values[flags.TLS_MIN_VERSION], values[flags.TLS_CIPHERS], values[flags.TLS_CURVES])
     place = connection.discover(values[flags.KUBECONFIG] or None)
     namespace = values[flags.NAMESPACE] or place.namespace or "metallb-system"
     identity = values[flags.POD_NAME] or socket.gethostname()
-    options = tls.Options.parse(values[flags.TLS_MIN_VERSION], values[flags.TLS_CIPHERS], values[flags.TLS_CURVES])
     registry = metrics.Registry()
     shared = instruments.Instruments(registry)
     LOG.debug("settings", **values.as_fields())

@@ -1,17 +1,17 @@
-"""What this speaker says in its ConfigurationState, `speaker-<node>`: is the configuration valid, which links are usable, how are sessions.
+"""What this speaker says in its ConfigurationState, `speaker-<node>`: is the configuration valid, which links are usable, how are sessions, and
+which flags it was started with that decide about nodes.
 
-- Each of the three is said whole whenever it may have changed; what stands already is not written.
+- Each of these is said whole whenever it may have changed; what stands already is not written.
 - Of the links only those are named that an advertisement asks for: the others come and go with every pod, and a thousand nodes would write.
 - Nothing waits for it. A speaker that may not write here announces all the same.
 """
 
 from collections.abc import Iterable
 
-from metallb_core.api import meta
 from metallb_core.config import compiled
 from metallb_core.domain import conditions, interfaces
 from metallb_core.kube import client as clients
-from metallb_core.kube import configuration_state
+from metallb_core.kube import configuration_state, ownership
 from metallb_core.runtime import clock, log, supervise
 
 LOG = log.get("speaker")
@@ -27,7 +27,7 @@ class State:
         *,
         namespace: str,
         node: str,
-        owner: meta.OwnerReference | None,
+        owner: ownership.Owner,
     ) -> None:
         self._usable: interfaces.Usable | None = None
         self._asked_for: frozenset[str] = frozenset()
@@ -45,6 +45,11 @@ class State:
             supervise.Part(name="watch own configurationstate", run=self._informer.run),
             supervise.Part(name="own configurationstate", run=self._reporter.run),
         ]
+
+    def started(self, *, ignores_exclude_label: bool, drain_taint: str) -> None:
+        """The speaker was started with these flags."""
+        said = configuration_state.settings(ignores_exclude_label=ignores_exclude_label, drain_taint=drain_taint)
+        self._reporter.say(configuration_state.SETTINGS, said)
 
     def configured(self, config: compiled.Config) -> None:
         """This configuration is in force."""

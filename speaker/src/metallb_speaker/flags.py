@@ -19,6 +19,9 @@ NODE_NAME: Final = settings.text(
 POD_NAME: Final = settings.text(
     "pod-name", "", "Name of this pod, which then owns its status objects.", env="METALLB_POD_NAME"
 )
+POD_UID: Final = settings.text(
+    "pod-uid", "", "UID of this pod; the API server is asked for it if unset.", env="METALLB_POD_UID"
+)
 ML_BIND_ADDRESS: Final = settings.text(
     "ml-bindaddr", "", "Address that membership listens on; unset means no membership.", env="METALLB_ML_BIND_ADDR"
 )
@@ -85,5 +88,5 @@ BGP_DEBOUNCE: Final = settings.integer(
 ALL: Final = (
     BGP_TYPE, NAMESPACE, HOST, NODE_NAME, POD_NAME, ML_BIND_ADDRESS, ML_BIND_PORT, ML_LABELS, ML_SECRET_KEY_PATH, ML_WAN, ML_PROFILE,
     LB_CLASS, IGNORE_EXCLUDE, LOG_LEVEL, PORT, HEALTH_PORT, METRICS_CERTIFICATES, TLS_MIN_VERSION, TLS_CIPHERS, TLS_CURVES, KUBECONFIG, PPROF,
-    LINGER, BGP_DRAIN, DRAIN_TAINT, BGP_DEBOUNCE,
+    LINGER, BGP_DRAIN, DRAIN_TAINT, BGP_DEBOUNCE, POD_UID,
 )  # fmt: skip

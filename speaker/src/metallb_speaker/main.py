@@ -6,9 +6,8 @@ import pathlib
 import sys
 
 from metallb_core import version
-from metallb_core.api import meta
 from metallb_core.kube import client as clients
-from metallb_core.kube import connection, errors, events, instruments, resources, serving
+from metallb_core.kube import connection, events, instruments, ownership, serving
 from metallb_core.runtime import clock as clocks
 from metallb_core.runtime import log, metrics, settings, tls
 from metallb_speaker import flags, gauges, place, speaker
@@ -57,25 +56,13 @@ def stop_seconds(chosen: place.Place) -> float:
     return STOP_SECONDS + chosen.bgp_drain + chosen.linger
 
 
-async def owner_of(client: clients.Client, namespace: str, pod: str) -> meta.OwnerReference | None:
-    """This pod as an owner of objects, so that they go with it; None where the pod is not known."""
-    if not pod:
-        return None
-    try:
-        found = await client.get(resources.PODS, pod, namespace)
-    except (errors.ApiError, errors.Unreachable) as error:
-        LOG.warn("cannot read the own pod; status objects will have no owner", pod=pod, error=error)
-        return None
-    return meta.OwnerReference(api_version="v1", kind="Pod", name=pod, uid=found.metadata.uid)
-
-
 async def run(values: settings.Values) -> int:
     """Run until a signal; the exit status."""
     clock = clocks.SystemClock()
+    options = tls.Options.parse(values[flags.TLS_MIN_VERSION], values[flags.TLS_CIPHERS], values[flags.TLS_CURVES])
     found = connection.discover(values[flags.KUBECONFIG] or None)
     namespace = values[flags.NAMESPACE] or found.namespace or "metallb-system"
     chosen = settings_of(values, namespace)
-    options = tls.Options.parse(values[flags.TLS_MIN_VERSION], values[flags.TLS_CIPHERS], values[flags.TLS_CURVES])
     registry = metrics.Registry()
     shared = instruments.Instruments(registry)
     LOG.debug("settings", **values.as_fields())
@@ -92,7 +79,14 @@ async def run(values: settings.Values) -> int:
             session_metrics=bgp_gauges.Sessions(registry.collectors),
             shared_metrics=shared,
             recorder=recorder,
-            owner=await owner_of(client, namespace, values[flags.POD_NAME]),
+            owner=ownership.Pod(
+                client,
+                clock,
+                namespace=namespace,
+                name=values[flags.POD_NAME],
+                uid=values[flags.POD_UID],
+                logger=LOG,
+            ),
         )
         return await serving.run(
             one,

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 from metallb_core.announcement import routes as books
-from metallb_core.api import meta, v1beta1, workloads
+from metallb_core.api import v1beta1, workloads
 from metallb_core.domain import addresses, endpoints, interfaces, nodes, reasons, services
 from metallb_core.kube import client as clients
-from metallb_core.kube import events, instruments
+from metallb_core.kube import events, instruments, ownership
 from metallb_core.runtime import clock, heap, log, supervise
 from metallb_speaker import (
     capability,
@@ -70,7 +70,7 @@ class Speaker:
         session_metrics: bgp_gauges.Sessions,
         shared_metrics: instruments.Instruments,
         recorder: events.EventRecorder,
-        owner: meta.OwnerReference | None,
+        owner: ownership.Owner,
     ) -> None:
         self._place = where
         self._clock = clock
@@ -171,6 +171,7 @@ class Speaker:
             on_error=self._report_failed,
         )
         self._state = configuration.State(client, clock, namespace=where.namespace, node=where.node, owner=owner)
+        self._state.started(ignores_exclude_label=where.ignore_exclude_label, drain_taint=where.drain_taint)
         self._compiling = compiling.Compiling(
             node=where.node,
             followed=self._sources,

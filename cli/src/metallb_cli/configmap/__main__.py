@@ -22,9 +22,15 @@ NAMESPACE: Final = "metallb-system"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="configmaptocrs", description="Convert a ConfigMap into custom resources.")
+    parser = argparse.ArgumentParser(
+        prog="configmaptocrs",
+        description="Convert the ConfigMap by which MetalLB was configured before 0.13 into custom resources.",
+        epilog=f"Files are read from and written to {FOLDER}, or the folder that the variable CONFIGMAPTOCRS_FOLDER names.",
+    )
     yes: dict[str, Any] = {"nargs": "?", "const": "true", "default": "false", "choices": ("true", "false")}
-    parser.add_argument("-source", "--source", default="./config.yaml", help="name of the ConfigMap's file")
+    parser.add_argument(
+        "-source", "--source", default="./config.yaml", help="name of the ConfigMap's file (config.yaml)"
+    )
     parser.add_argument("-only-data", "--only-data", help="the file is what `data.config` holds", **yes)
     parser.add_argument("-stdout", "--stdout", help=f"print the result, instead of writing {OUTPUT}", **yes)
     return parser
@@ -46,7 +52,11 @@ def _parse(text: str, what: str) -> Any:
 
 def _read(path: pathlib.Path, *, only_data: bool) -> tuple[legacy.Config, str]:
     """The configuration and its namespace. Raises LegacyError, OSError."""
-    document = _parse(path.read_text(), path.name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise legacy.LegacyError(f"{path.name}: not text in UTF-8") from None
+    document = _parse(text, path.name)
     if only_data:
         return legacy.read(document), NAMESPACE
     if not isinstance(document, dict) or document.get("kind") != "ConfigMap":
@@ -76,7 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(text)
         else:
             (folder / OUTPUT).write_text(text)
-    except (legacy.LegacyError, OSError) as error:
+    except OSError as error:
+        print(f"configmaptocrs: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except legacy.LegacyError as error:
         print(f"configmaptocrs: {error}", file=sys.stderr)
         return 1
     return 0

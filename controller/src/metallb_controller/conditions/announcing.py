@@ -226,7 +226,10 @@ class Announcing:
         return frozenset().union(*(piece.nodes for piece in self._slices.store.by_index(BY_SERVICE, key)))
 
     def _seen(self) -> view.View:
-        """The cluster as it is seen from here. A node counts as alive while its speaker's object is there."""
+        """The cluster as it is seen from here. A node counts as alive while its speaker's object is there.
+
+        Flags are those of all speakers together: they are the same everywhere but for the time it takes to change them.
+        """
         if self._view is None:
             speakers = [each for each in self._speakers.store.values() if each.node]
             self._view = view.View(
@@ -234,6 +237,8 @@ class Announcing:
                 nodes=dict(self._nodes.store.items()),
                 members=frozenset(each.node for each in speakers),
                 links={each.node: each.usable for each in speakers if each.usable is not None},
+                ignore_exclude_label=any(each.ignores_exclude_label for each in speakers),
+                drain_taint=max((each.drain_taint for each in speakers), default=""),
             )
         return self._view
 

@@ -2,7 +2,8 @@
 
 - A status object says by its labels, from the moment it exists, which node announces which Service; its status adds nothing here.
 - Of an EndpointSlice only the nodes that can serve are kept.
-- Of a speaker's ConfigurationState only the node and its usable interfaces are kept (`interfaces.metallb.io/usable`, see `links_of`).
+- Of a speaker's ConfigurationState only the node, its usable interfaces (`interfaces.metallb.io/usable`, see `links_of`) and the flags by which
+  it leaves nodes out (`settings.metallb.io/...`) are kept.
 """
 
 import dataclasses
@@ -38,12 +39,17 @@ class Serving:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Speaker:
-    """What the speaker of a node says of itself. `usable` is None where it says nothing of its interfaces; `node` empty: not a speaker's."""
+    """What the speaker of a node says of itself. `usable` is None where it says nothing of its interfaces; `node` empty: not a speaker's.
+
+    `ignores_exclude_label`, `drain_taint`: as in `view.View`.
+    """
 
     namespace: str
     name: str
     node: str
     usable: interfaces.Usable | None
+    ignores_exclude_label: bool = False
+    drain_taint: str = ""
 
 
 def _announcer(wire: Labelled, protocol: str) -> announced.Announcer:
@@ -82,9 +88,16 @@ def links_of(held: conditions.Condition | None) -> interfaces.Usable | None:
 
 def _speaker(wire: v1beta1.ConfigurationState) -> Speaker:
     node = (wire.metadata.labels or {}).get(configuration_state.NODE_LABEL, "")
-    found = wires.read(wire.status.conditions, configuration_state.LINKS.prefix)
-    usable = links_of(conditions.named(found, configuration_state.USABLE))
-    return Speaker(wire.metadata.namespace, wire.metadata.name, node, usable)
+    found = wires.read(wire.status.conditions)
+    taint = conditions.named(found, configuration_state.DRAIN_TAINT)
+    return Speaker(
+        wire.metadata.namespace,
+        wire.metadata.name,
+        node,
+        usable=links_of(conditions.named(found, configuration_state.USABLE)),
+        ignores_exclude_label=conditions.named(found, configuration_state.IGNORES_EXCLUDE_LABEL) is not None,
+        drain_taint=sys.intern(taint.message) if taint is not None else "",
+    )
 
 
 def _key(found: announced.Announcer | Serving | Speaker) -> tuple[str, str]:

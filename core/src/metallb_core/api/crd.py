@@ -218,7 +218,13 @@ KINDS: tuple[Kind, ...] = (
                 columns=_PEER_COLUMNS,
                 additions={
                     **_PEER,
-                    "spec": rules.schema(rules.PEER_ASN, rules.MULTIHOP, rules.KEEPALIVE_WITHIN_HOLD),
+                    "spec": rules.schema(
+                        rules.PEER_ASN,
+                        rules.PEER_ASN_KEPT,
+                        rules.PEER_ADDRESS_KEPT,
+                        rules.MULTIHOP,
+                        rules.KEEPALIVE_WITHIN_HOLD,
+                    ),
                     "spec.peerPort": {"minimum": 0, "maximum": 16384},
                     "spec.nodeSelectors[].matchExpressions[].values": {"minItems": 1},
                 },

@@ -101,7 +101,23 @@ def _address(what: str) -> Rule:
 
 
 LOCAL_ASN = Rule("self != 0", "missing local ASN; set the autonomous system of the nodes, 1 to 4294967295")
-PEER_ASN = Rule("self.peerASN != 0", "missing peer ASN; set peerASN, 1 to 4294967295")
+PEER_ASN = Rule("!has(self.peerASN) || self.peerASN != 0", "missing peer ASN; set peerASN, 1 to 4294967295")
+
+
+def _kept(field: str, newer: str) -> Rule:
+    """v1beta1 demands `field`, but from 1.30 on the API server lets what was wrong before stay as it is.
+
+    So a peer that only v1beta2 can say, written back as v1beta1 reads it, would be stored without `newer`. A rule that asks for the old object
+    is the only kind that is never let off.
+    """
+    return Rule(
+        f"self != oldSelf || has(self.{field})",
+        f"v1beta1 needs {field}, and would lose {newer} and other fields that only v1beta2 has; write the peer as metallb.io/v1beta2",
+    )
+
+
+PEER_ASN_KEPT = _kept("peerASN", "dynamicASN")
+PEER_ADDRESS_KEPT = _kept("peerAddress", "interface")
 PEER_OR_DYNAMIC_ASN = Rule(
     f"{_set('peerASN', '0')} || has(self.dynamicASN)", "missing peer ASN and dynamicASN; set one of the two"
 )

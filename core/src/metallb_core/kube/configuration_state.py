@@ -15,10 +15,10 @@ from typing import Any, Final
 import msgspec
 
 from metallb_core.api import conditions as wires
-from metallb_core.api import meta, v1beta1
+from metallb_core.api import v1beta1
 from metallb_core.domain import addresses, conditions, interfaces
 from metallb_core.kube import client as clients
-from metallb_core.kube import following, informer, resources
+from metallb_core.kube import following, informer, ownership, resources
 from metallb_core.runtime import backoff, clock, log, workqueue
 
 COMPONENT_LABEL: Final = "metallb.io/component-type"
@@ -56,6 +56,9 @@ USABLE: Final = "interfaces.metallb.io/usable"
 # Its reason where only one family can be announced.
 _ONLY: Final = {addresses.Family.IPV4: "UsableForIPv4", addresses.Family.IPV6: "UsableForIPv6"}
 SESSIONS: Final = Manager("sessionReporter", "peer.metallb.io/")
+SETTINGS: Final = Manager("settingsReporter", "settings.metallb.io/")
+IGNORES_EXCLUDE_LABEL: Final = "settings.metallb.io/ignoreExcludeLB"
+DRAIN_TAINT: Final = "settings.metallb.io/drainTaint"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ class Identity:
     namespace: str
     name: str
     labels: tuple[tuple[str, str], ...]
-    owner: meta.OwnerReference | None = None
+    owner: ownership.Owner = ownership.nobody
 
     @classmethod
     def of_controller(cls, namespace: str) -> "Identity":
@@ -73,7 +76,7 @@ class Identity:
         return cls(namespace=namespace, name="controller", labels=((COMPONENT_LABEL, "controller"),))
 
     @classmethod
-    def of_speaker(cls, namespace: str, node: str, owner: meta.OwnerReference | None) -> "Identity":
+    def of_speaker(cls, namespace: str, node: str, owner: ownership.Owner) -> "Identity":
         """The object of the speaker on `node`; it goes with the speaker's Pod, `owner`."""
         labels = ((COMPONENT_LABEL, "speaker"), (NODE_LABEL, node))
         return cls(namespace=namespace, name=f"speaker-{node}", labels=labels, owner=owner)
@@ -134,6 +137,20 @@ def usable_of(held: conditions.Condition) -> interfaces.Usable:
         some = held.status is conditions.Status.TRUE and held.reason not in elsewhere
         by_family[family] = named | {""} if some else named
     return interfaces.Usable(ipv4=by_family[addresses.Family.IPV4], ipv6=by_family[addresses.Family.IPV6])
+
+
+def settings(*, ignores_exclude_label: bool, drain_taint: str) -> list[conditions.Condition]:
+    """What a speaker says of those of its flags by which nodes are candidates or not: nothing of one that is not set.
+
+    Only it knows them for certain, so the controller reads them here, and names the reason that the speaker would name.
+    """
+    found = {IGNORES_EXCLUDE_LABEL: ""} if ignores_exclude_label else {}
+    if drain_taint:
+        found[DRAIN_TAINT] = drain_taint
+    return [
+        conditions.Condition(type=name, status=conditions.Status.TRUE, reason="Set", message=message)
+        for name, message in found.items()
+    ]
 
 
 def verdict(judged: Iterable[conditions.Condition]) -> tuple[str, str]:
@@ -246,15 +263,15 @@ class Reporter:
     async def _ensure(self) -> None:
         """Make the object, or give it our labels and owner. Raises ApiError, Unreachable."""
         identity, held = self.identity, self._held
-        labels = dict(identity.labels)
+        labels, owner = dict(identity.labels), await identity.owner()
         if held is not None:
             has_labels = labels.items() <= (held.metadata.labels or {}).items()
             owners = {each.uid for each in held.metadata.owner_references or ()}
-            if has_labels and (identity.owner is None or identity.owner.uid in owners):
+            if has_labels and (owner is None or owner.uid in owners):
                 return
         metadata: dict[str, Any] = {"labels": labels}
-        if identity.owner is not None:
-            metadata["ownerReferences"] = [msgspec.to_builtins(identity.owner)]
+        if owner is not None:
+            metadata["ownerReferences"] = [msgspec.to_builtins(owner)]
         answer = await self._client.apply(
             resources.CONFIGURATION_STATES,
             identity.name,

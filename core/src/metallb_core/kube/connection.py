@@ -148,7 +148,9 @@ def in_cluster(environ: Mapping[str, str] | None = None, service_account: pathli
     environ = os.environ if environ is None else environ
     host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "")
     if not host or not port:
-        raise InvalidConnectionError("not in a pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set")
+        raise InvalidConnectionError(
+            "not in a pod (KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set); elsewhere --kubeconfig is needed"
+        )
     authority, token = service_account / "ca.crt", service_account / "token"
     for path in (authority, token):
         if not path.is_file():

@@ -27,7 +27,10 @@ class HelpRequested(Exception):  # noqa: N818 - not an error
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Flag(Generic[T]):
-    """One setting. `parse` raises ValueError; `allowed` says, after "expected", what it takes. Values are looked up by the flag itself."""
+    """One setting. Values are looked up by the flag itself.
+
+    `parse` raises ValueError; `allowed` says, after "expected", what it takes, and `shown` the same after an equals sign in the help.
+    """
 
     name: str
     default: T
@@ -36,6 +39,7 @@ class Flag(Generic[T]):
     allowed: str
     env: str = ""
     boolean: bool = False
+    shown: str = "TEXT"
 
 
 class Values:
@@ -87,7 +91,8 @@ def integer(
             raise ValueError(value)
         return number
 
-    return Flag(name, default, help, parse, f"a whole number from {minimum} to {maximum}", env)
+    shown = f"{minimum}..{maximum}"
+    return Flag(name, default, help, parse, f"a whole number from {minimum} to {maximum}", env, shown=shown)
 
 
 def port(name: str, default: int, help: str, *, env: str = "") -> Flag[int]:  # noqa: A002
@@ -103,7 +108,8 @@ def choice(name: str, default: str, help: str, *, choices: Sequence[str], env: s
             raise ValueError(value)
         return value
 
-    return Flag(name, default, help, parse, f"one of {', '.join(choices)}", env)
+    allowed = f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
+    return Flag(name, default, help, parse, allowed, env, shown="|".join(choices))
 
 
 def parse(flags: Sequence[Flag[Any]], arguments: Sequence[str], environ: Mapping[str, str]) -> Values:
@@ -156,15 +162,19 @@ def parse_or_exit(flags: Sequence[Flag[Any]], arguments: Sequence[str], environ:
 
 
 def describe(flags: Sequence[Flag[Any]]) -> str:
-    """Help for all flags."""
+    """Help for all flags: what they take and mean; their default, if they have one; the variable that is read in their place."""
     lines = []
     for flag in sorted(flags, key=lambda flag: flag.name):
-        shown = "" if flag.boolean else f"={flag.allowed if flag.allowed == 'text' else 'VALUE'}"
-        origin = f"; environment {flag.env}" if flag.env else ""
-        lines.append(f"  --{flag.name}{shown}")
-        described = f"{flag.help} (default {flag.default!r}{origin})"
-        lines.extend(textwrap.wrap(described, width=100, initial_indent=" " * 8, subsequent_indent=" " * 8))
-    return "Flags:\n" + "\n".join(lines)
+        lines.append(f"  --{flag.name}" + ("" if flag.boolean else f"={flag.shown}"))
+        default = str(flag.default).lower() if flag.boolean else str(flag.default)
+        notes = [f"default {default}"] if flag.default != "" and flag.default is not False else []
+        notes += [f"environment variable {flag.env}"] if flag.env else []
+        described = flag.help + (f" ({'; '.join(notes)})" if notes else "")
+        indent = " " * 8
+        lines += textwrap.wrap(
+            described, width=100, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        )
+    return "Flags, which beat their environment variables:\n" + "\n".join(lines)
 
 
 def _parse_value(flag: Flag[T], value: str, source: str) -> T:

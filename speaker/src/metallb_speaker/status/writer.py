@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from metallb_core.api import meta
 from metallb_core.domain import services
 from metallb_core.kube import client as clients
-from metallb_core.kube import errors, resources, store
+from metallb_core.kube import errors, ownership, resources, store
 from metallb_speaker.status import objects, plan
 
 BY_SERVICE = "service"
@@ -38,7 +38,7 @@ class Writer(Generic[W, S]):
         *,
         namespace: str,
         node: str,
-        owner: meta.OwnerReference | None,
+        owner: ownership.Owner,
         observed: store.Store[tuple[str, str], W],
         make: Callable[[meta.ObjectMeta], meta.Wire],
         decide: Callable[[services.ServiceKey, tuple[W, ...]], plan.Plan[S]],
@@ -70,7 +70,7 @@ class Writer(Generic[W, S]):
             )
 
     async def _create(self, key: services.ServiceKey, name: str) -> None:
-        made = self._make(objects.metadata_of(name, self._namespace, key, self._node, self._owner))
+        made = self._make(objects.metadata_of(name, self._namespace, key, self._node, await self._owner()))
         try:
             await self._client.create(self._resource, made, self._namespace)
         except errors.ApiError as error:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from metallb_core.announcement import layer2
-from metallb_core.api import meta, v1beta1
+from metallb_core.api import v1beta1
 from metallb_core.domain import services
 from metallb_core.kube import client as clients
-from metallb_core.kube import resources, store
+from metallb_core.kube import ownership, resources, store
 from metallb_speaker.status import bgp_plan, plan, writer
 
 Named = tuple[str, str]
@@ -17,7 +17,7 @@ def of_layer2(
     *,
     namespace: str,
     node: str,
-    owner: meta.OwnerReference | None,
+    owner: ownership.Owner,
     observed: store.Store[Named, v1beta1.ServiceL2Status],
     announced: Callable[[services.ServiceKey], layer2.Announcement | None],
 ) -> writer.Writer[v1beta1.ServiceL2Status, v1beta1.ServiceL2StatusStatus]:
@@ -40,7 +40,7 @@ def of_bgp(
     *,
     namespace: str,
     node: str,
-    owner: meta.OwnerReference | None,
+    owner: ownership.Owner,
     observed: store.Store[Named, v1beta1.ServiceBGPStatus],
     told: Callable[[services.ServiceKey], tuple[str, ...]],
 ) -> writer.Writer[v1beta1.ServiceBGPStatus, v1beta1.ServiceBGPStatusStatus]:
