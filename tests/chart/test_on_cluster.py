@@ -210,10 +210,10 @@ def test_argo_cd_sees_no_drift(
         wait_for("the webhook is gone", 60, lambda: "metallb" not in registered(lab))
 
 
-def test_flux_sees_no_drift(
+def test_helm_sees_no_drift(
     lab: cluster.Cluster, helm_program: pathlib.Path, tmp_path: pathlib.Path, service: str
 ) -> None:
-    """Flux installs by Helm's library, and looks for drift by applying the release's manifest server-side, without writing."""
+    """An installation by Helm, whose manifest is applied server-side without writing, as Flux looks for drift."""
     release = examples()["HelmRelease"]["spec"]
     values = tmp_path / "values.yaml"
     values.write_text(yaml.safe_dump(release["values"]))

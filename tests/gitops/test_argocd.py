@@ -8,7 +8,6 @@
 """
 
 import base64
-import contextlib
 import copy
 import json
 import pathlib
@@ -23,6 +22,7 @@ import pytest
 import yaml
 
 from demo import workload
+from lab import controlplane
 from tools import build
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -37,15 +37,6 @@ SETTLE_SECONDS = 25.0
 SETTINGS = {"CustomResourceDefinition", "ConfigMap", "Secret"}
 BY_HAND = workload.pool("by-hand", "192.168.99.0/24")
 Node = dict[str, Any]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def listening(port: int) -> bool:
@@ -98,7 +89,7 @@ def argocd(site: Any) -> Any:
     in_argocd(site, settings(programs))
     site.wait_for("its definitions are established", 30, lambda: established(site) == {"True"})
     in_argocd(site, [PROJECT])
-    cache, repositories, repositories_metrics, metrics = free_ports(4)
+    cache, repositories, repositories_metrics, metrics = controlplane.free_ports(4)
     home = site.folder / "argocd"
     home.mkdir()
     tools = [build.program("helm").parent, build.program("kubernetes/kubectl").parent]
