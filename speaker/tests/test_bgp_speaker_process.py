@@ -20,7 +20,7 @@ import aiohttp
 import pytest
 
 from metallb_core.domain import addresses, communities
-from metallb_core.testing import fake_apiserver
+from metallb_core.testing import fake_apiserver, kubeconfigs
 from metallb_speaker.bgp.wire import attributes, context, families, framing, messages
 
 # Whole processes that start, restart and hand over: half a minute together.
@@ -211,17 +211,7 @@ async def running(
         server.put("discovery.k8s.io", "endpointslices", piece("web", "n1"))
         if forbidden:
             server.fail(403, times=10_000, plural=forbidden)
-        kubeconfig = folder / "kubeconfig"
-        kubeconfig.write_text(
-            json.dumps(
-                {
-                    "current-context": "c",
-                    "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-                    "clusters": [{"name": "k", "cluster": {"server": server.url}}],
-                    "users": [{"name": "u", "user": {}}],
-                }
-            )
-        )
+        kubeconfig = kubeconfigs.write(folder, server.url)
         arguments = ["--node-name=n1", f"--namespace={NAMESPACE}", "--port=0", "--health-probe-port=0", *flags]
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 import shutil
@@ -20,7 +19,7 @@ import pytest
 
 from bench import bgp_driver, bgp_speaker, pair
 from lab.routers import frr, router
-from metallb_core.testing import fake_apiserver
+from metallb_core.testing import fake_apiserver, kubeconfigs
 
 NEEDED = ("ip", "setpriv", frr.Router.program)
 MISSING = [each for each in NEEDED if shutil.which(each) is None]
@@ -165,17 +164,7 @@ async def running(folder: pathlib.Path, cabling: pair.Pair) -> AsyncIterator[Wor
             world.put("bgpadvertisements", "BGPAdvertisement", "all", {"communities": ["tier"]})
             for name in SOURCES:
                 world.put_peer(name)
-            kubeconfig = folder / "kubeconfig"
-            kubeconfig.write_text(
-                json.dumps(
-                    {
-                        "current-context": "c",
-                        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-                        "clusters": [{"name": "k", "cluster": {"server": server.url}}],
-                        "users": [{"name": "u", "user": {}}],
-                    }
-                )
-            )
+            kubeconfig = kubeconfigs.write(folder, server.url)
             log = folder / "speaker.log"
             with log.open("wb") as output:
                 process = await asyncio.create_subprocess_exec(

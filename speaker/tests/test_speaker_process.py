@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from metallb_core.testing import fake_apiserver
+from metallb_core.testing import fake_apiserver, kubeconfigs
 
 NAMESPACE = "metallb-system"
 pytestmark = pytest.mark.slow
@@ -64,17 +64,7 @@ class Speaker:
 @contextlib.asynccontextmanager
 async def running(server: str, folder: pathlib.Path, **environment: str) -> AsyncIterator[Speaker]:
     """A speaker on node n1."""
-    kubeconfig = folder / "kubeconfig"
-    kubeconfig.write_text(
-        json.dumps(
-            {
-                "current-context": "c",
-                "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-                "clusters": [{"name": "k", "cluster": {"server": server}}],
-                "users": [{"name": "u", "user": {}}],
-            }
-        )
-    )
+    kubeconfig = kubeconfigs.write(folder, server)
     arguments = [
         "--node-name=n1",
         f"--namespace={NAMESPACE}",

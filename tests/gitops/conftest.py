@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -93,6 +94,14 @@ class Site:
             if ended or time.monotonic() >= give_up:
                 raise AssertionError(f"not within {seconds:.0f} s: {what}; ended: {ended}\n{self.logs()}")
             time.sleep(0.2)
+
+    def leave_conversion(self, refusal: str) -> None:
+        """See that BGPPeer as MetalLB leaves it was refused, and give the command that docs/migrate-from-metallb.md has for it."""
+        assert '"bgppeers.metallb.io" is invalid' in refusal
+        assert "spec.conversion.webhookClientConfig: Forbidden" in refusal
+        text = (ROOT / "docs/migrate-from-metallb.md").read_text()
+        (command,) = re.findall(r"^kubectl (patch crd bgppeers\.metallb\.io .*)", text, re.MULTILINE)
+        self.lab.kubectl(*shlex.split(command))
 
     def wait_rollout(self) -> None:
         for name in ("deployment/metallb-controller", "daemonset/metallb-speaker"):
