@@ -83,9 +83,14 @@ class Driver:
         """Wait for a session to come to a state."""
         self.wait(lambda: self.state.get(peer) == state, f"{peer} {state}", seconds)
 
-    def wait_problem(self, peer: str, code: str, seconds: float = 20.0) -> None:
-        """Wait until a session's problem has a reason code."""
-        self.wait(lambda: f"[{code} " in (self.problem.get(peer) or ""), f"{peer} {code}", seconds)
+    def wait_problem(self, peer: str, code: str, seconds: float = 20.0, naming: str = "") -> None:
+        """Wait until a session's problem has a reason code, and names something."""
+
+        def there() -> bool:
+            problem = self.problem.get(peer) or ""
+            return f"[{code} " in problem and naming in problem
+
+        self.wait(there, f"{peer} {code} {naming}", seconds)
 
     def show(self) -> Mapping[str, dict[str, Any]]:
         """All sessions as they are now, by peer."""
