@@ -149,9 +149,9 @@ def test_a_router_keeps_the_routes_of_a_process_that_restarts(bench: Bench, kind
     wait_routes(there, 2)
     here.kill()
     wait(lambda: not there.established(neighbour()), "the session's end")
-    time.sleep(0.5)  # what the router does about it, it does at once
     if there.marks_stale:
-        assert all(path.stale for paths in there.routes().values() for path in paths)
+        wait(lambda: all(path.stale for paths in there.routes().values() for path in paths), "the routes are stale")
+    time.sleep(0.5)  # what the router does about it, it does at once
     assert set(there.routes()) == {V4, "198.51.100.16/28"}
     assert set(there.routes(router.IPV6)) == {V6}
     again = bench.process(restarting=True)
