@@ -72,10 +72,9 @@ generated: venv ## generated files are as their sources say
 	@$(BIN)/python -m generate --check
 
 .PHONY: chart
-chart: venv ## all of the chart that needs no cluster: helm lint, helm-unittest, ct lint, generated files, values, alerts
+chart: generated ## all of the chart that needs no cluster: helm lint, helm-unittest, ct lint, generated files, values, alerts
 	@eval "$$($(PYTHON) hack/tools/build.py --env helm helm-unittest ct kubernetes/kubectl)" && \
 		helm lint --strict charts/metallb && helm unittest --strict charts/metallb
-	@$(BIN)/python -m generate --check
 	@$(PYTEST) tests/chart/test_ct.py
 	@$(PYTEST) -n 2 -m "not apiserver and not lab and not slow" tests/chart
 

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 import yaml
 
+from demo import pages
 from generate import helm, output
 from metallb_controller import flags as controller
 from metallb_core.runtime import settings
 from metallb_speaker import flags as speaker
 
-BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DOCUMENTS = [output.ROOT / "README.md", *sorted((output.ROOT / "docs").glob("*.md"))]
 FLAGS: dict[str, tuple[Any, ...]] = {"controller": controller.ALL, "speaker": speaker.ALL}
 
 
 def values_of(path: pathlib.Path) -> list[str]:
-    return [block for block in BLOCK.findall(path.read_text()) if not re.search("^kind:", block, re.MULTILINE)]
+    return [block for block in pages.blocks(path) if not re.search("^kind:", block, re.MULTILINE)]
 
 
 SHOWN = [

@@ -7,7 +7,6 @@
 import json
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from demo import bundle, workload
+from demo import bundle, pages, workload
 from generate import helm, output
 from lab import cluster
 from tools import build
@@ -90,13 +89,6 @@ def registered(lab: cluster.Cluster) -> str:
     return lab.kubectl("get", "validatingwebhookconfigurations", "--output=name", "--ignore-not-found")
 
 
-def examples() -> dict[str, Node]:
-    """The objects on the page about GitOps, by kind."""
-    text = (output.ROOT / "docs/gitops.md").read_text()
-    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return {document["kind"]: document for block in blocks for document in yaml.safe_load_all(block)}
-
-
 def versions(lab: cluster.Cluster, documents: list[Node]) -> dict[str, tuple[str, int]]:
     """Of every object that was applied: its version and its generation. Fails when one is not there."""
     listed = {"apiVersion": "v1", "kind": "List", "items": documents}
@@ -155,7 +147,7 @@ def test_argo_cd_sees_no_drift(
     service: str,
     mode: tuple[str, ...],
 ) -> None:
-    application = examples()["Application"]["spec"]
+    application = pages.gitops()["Application"]["spec"]
     settings = application["source"]["helm"]
     values = tmp_path / "values.yaml"
     values.write_text(yaml.safe_dump(settings["valuesObject"]))
@@ -214,7 +206,7 @@ def test_helm_sees_no_drift(
     lab: cluster.Cluster, helm_program: pathlib.Path, tmp_path: pathlib.Path, service: str
 ) -> None:
     """An installation by Helm, whose manifest is applied server-side without writing, as Flux looks for drift."""
-    release = examples()["HelmRelease"]["spec"]
+    release = pages.gitops()["HelmRelease"]["spec"]
     values = tmp_path / "values.yaml"
     values.write_text(yaml.safe_dump(release["values"]))
     common: list[str | pathlib.Path] = ["--namespace", release["targetNamespace"], "--kubeconfig", lab.kubeconfig]

@@ -10,14 +10,13 @@ import base64
 import contextlib
 import json
 import pathlib
-import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from demo import bgp, steps, workload
+from demo import bgp, pages, steps, workload
 from lab import cluster, namespaces
 from lab.routers import bird, frr, router
 
@@ -471,7 +470,7 @@ def test_a_drained_node_asks_to_be_avoided(
 
 def test_examples_of_the_guide(lab: cluster.Cluster, do: steps.Steps, values: str, tmp_path: pathlib.Path) -> None:
     """What docs/bgp.md shows can be applied as it stands, one after the other, and leaves nothing to object to."""
-    examples = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/bgp.md").read_text(), re.MULTILINE | re.DOTALL)
+    examples = pages.blocks(pages.DOCS / "bgp.md")
     assert len(examples) > 10
     installation = tmp_path / "installation.yaml"
     installation.write_text(values)

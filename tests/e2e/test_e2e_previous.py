@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from demo import bundle, repository, steps, workload
+from demo import bundle, pages, repository, steps, workload
 from lab import cluster
 from metallb_core.api import crd
 from release import previous
@@ -150,8 +150,7 @@ def commands(word: str) -> list[list[str]]:
 
 def documented_flags() -> dict[str, Any]:
     """The page's example of flags: values of the speaker."""
-    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/install.md").read_text(), re.MULTILINE | re.DOTALL)
-    (example,) = (block for block in blocks if "extraArgs" in block)
+    (example,) = (block for block in pages.blocks(pages.DOCS / "install.md") if "extraArgs" in block)
     found: dict[str, Any] = yaml.safe_load(example)["speaker"]
     return found
 

@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-import yaml
 
-from demo import bundle, repository, workload
+from demo import bundle, pages, repository, workload
 from lab import cluster, processes
 from tools import build
 
@@ -35,13 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.gitops)
             item.add_marker(pytest.mark.timeout(600))
             item.add_marker(pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root"))
-
-
-def examples() -> dict[str, Node]:
-    """The objects on the page, by kind."""
-    text = (ROOT / "docs/gitops.md").read_text()
-    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return {document["kind"]: document for block in blocks for document in yaml.safe_load_all(block)}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +110,7 @@ def listed(documents: Sequence[Node]) -> str:
 @pytest.fixture(scope="module")
 def page() -> dict[str, Node]:
     """The objects on the page, by kind: for a test to change where the chart is."""
-    return examples()
+    return pages.gitops()
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +119,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     charts = folder / "charts"
     charts.mkdir()
     helm = build.program("helm")
-    version = examples()["HelmRelease"]["spec"]["chart"]["spec"]["version"]
+    version = pages.gitops()["HelmRelease"]["spec"]["chart"]["spec"]["version"]
     repository.package(helm, ROOT / "charts/metallb", charts, version)
     running: list[processes.Process] = []
     lab = cluster.Cluster("gitops")
