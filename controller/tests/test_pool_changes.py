@@ -1,4 +1,7 @@
-"""Whom a change of the pools concerns: those who hold an address of a changed pool and those who wait, and only pools of the own namespace."""
+"""Whom a change of the pools concerns: those who hold an address of a changed pool and those who wait, and only pools of the own namespace.
+
+Nobody, where the pools go because the whole installation does.
+"""
 
 import asyncio
 import contextlib
@@ -8,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from metallb_controller import controller, reconcile
+from metallb_controller import controller, installation, reconcile
 from metallb_core.api import v1beta1
 from metallb_core.config import compiled
 from metallb_core.domain import services
@@ -22,6 +25,8 @@ from metallb_core.testing import clock as fake_clocks
 DEADLINE = 20.0
 HOME, TENANT, ELSEWHERE = "metallb-system", "tenant-system", "elsewhere"
 CLASS = "example.com/tenant"
+DEPLOYMENT = "controller"
+DELETED = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
 
 A = builders.pool_object("a", "192.0.2.0/28")
 B = builders.pool_object("b", "198.51.100.0/28")
@@ -115,6 +120,19 @@ class World:
         body = {"apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": metadata}
         self.server.put("metallb.io", "ipaddresspools", {**body, "spec": {"addresses": [addresses]}})
 
+    def no_pool(self, name: str) -> None:
+        self.server.remove("metallb.io", "ipaddresspools", name, HOME)
+
+    def namespace(self, **metadata: str) -> None:
+        self.server.put("", "namespaces", {"metadata": {"name": HOME, **metadata}})
+
+    def deployment(self, **metadata: str) -> None:
+        body = {"metadata": {"name": DEPLOYMENT, "namespace": HOME, **metadata}}
+        self.server.put("apps", "deployments", body)
+
+    def seen(self, verb: str, plural: str) -> int:
+        return sum(1 for each in self.server.requests if each.verb == verb and f"/{plural}/" in each.path)
+
     def service(self, name: str, **spec: Any) -> None:
         body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"}}
         ports = [{"port": 80, "protocol": "TCP"}]
@@ -163,3 +181,108 @@ async def test_two_installations_in_two_namespaces(world: World) -> None:
         for lease in world.server.all("coordination.k8s.io", "leases")
     }
     assert holders == {HOME: controller.LEASE, TENANT: controller.LEASE}
+
+
+# Removal
+
+
+def namespace_ends(world: World) -> None:
+    world.namespace(**DELETED)
+
+
+def deployment_goes(world: World) -> None:
+    world.server.remove("apps", "deployments", DEPLOYMENT, HOME)
+
+
+def deployment_is_going(world: World) -> None:
+    world.deployment(**DELETED)
+
+
+def rights_go(world: World) -> None:
+    world.server.fail(403, times=1000, plural="deployments")
+
+
+def account_goes(world: World) -> None:
+    world.server.fail(401, times=1000, plural="deployments")
+
+
+@pytest.mark.parametrize(
+    "remove",
+    [namespace_ends, deployment_goes, deployment_is_going, rights_go, account_goes],
+    ids=lambda one: one.__name__,
+)
+async def test_a_removal_takes_no_address(
+    world: World, remove: Callable[[World], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the last pool that goes, nor one that leaves another to take an address from. What is removed may come after the pools."""
+    monkeypatch.setattr(controller, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(installation, "ASK_AGAIN_SECONDS", 0.02)
+    world.namespace()
+    world.deployment()
+    world.pool(HOME, "a", "192.0.2.0/28")
+    world.service("web")
+    async with world.controller(HOME, deployment=DEPLOYMENT):
+        await world.wait(lambda: world.address("web") == "192.0.2.0")
+        world.pool(HOME, "b", "198.51.100.0/28")
+        world.service("other", loadBalancerIP="198.51.100.1")
+        await world.wait(lambda: world.address("other"))
+        written = world.seen("PATCH", "services")
+        world.no_pool("a")
+        remove(world)
+        await asyncio.sleep(0.4)
+        world.no_pool("b")
+        await asyncio.sleep(0.4)
+        assert (world.address("web"), world.address("other")) == ("192.0.2.0", "198.51.100.1")
+        assert world.seen("PATCH", "services") == written
+
+
+async def test_the_installation_stands_and_a_pool_goes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controller, "SETTLE_SECONDS", 0.2)
+    world.namespace()
+    world.deployment()
+    world.pool(HOME, "a", "192.0.2.0/28")
+    world.service("web")
+    async with world.controller(HOME, deployment=DEPLOYMENT):
+        await world.wait(lambda: world.address("web") == "192.0.2.0")
+        world.pool(HOME, "b", "198.51.100.0/28")
+        world.no_pool("a")
+        await world.wait(lambda: world.address("web") == "198.51.100.0")
+        world.no_pool("b")
+        await world.wait(lambda: world.address("web") is None)
+
+
+async def test_a_pool_that_is_replaced_takes_no_address(world: World) -> None:
+    """As by `kubectl replace --force`: deleted, and there again a moment later."""
+    world.pool(HOME, "a", "192.0.2.0/28")
+    world.pool(HOME, "b", "198.51.100.0/28")
+    world.service("web")
+    async with world.controller(HOME):
+        await world.wait(lambda: world.address("web") == "192.0.2.0")
+        written = world.seen("PATCH", "services/web")
+        world.no_pool("a")
+        await asyncio.sleep(0.2)
+        world.pool(HOME, "a", "192.0.2.0/28")
+        world.pool(HOME, "b", "198.51.100.0/27")
+        world.service("later", loadBalancerIP="198.51.100.30")
+        # Given out of the new form of `b`, so the configuration with both is in force.
+        await world.wait(lambda: world.address("later"))
+        assert world.address("web") == "192.0.2.0"
+        assert world.seen("PATCH", "services/web") == written
+
+
+async def test_who_is_still_there_after_all_was_run_in_another_way() -> None:
+    """Without a Deployment of that name, for as long as a removal can take: then the pools are gone because somebody meant it."""
+    clock = fake_clocks.FakeClock()
+    async with (
+        fake_apiserver.FakeApiServer() as server,
+        clients.Client(connection.plain(server.url), user_agent="test") as client,
+    ):
+        asked = installation.Installation(client, clock, HOME, DEPLOYMENT, ending=lambda: False)
+        waiting = asyncio.ensure_future(asked.wait_standing("a"))
+        async with asyncio.timeout(DEADLINE):
+            while not waiting.done():
+                seen = len(server.requests)
+                await clock.advance(installation.ASK_AGAIN_SECONDS)
+                while not waiting.done() and len(server.requests) == seen:  # noqa: ASYNC110 - a server's state
+                    await asyncio.sleep(0.01)
+    assert clock.monotonic() - fake_clocks.FakeClock().monotonic() >= installation.GIVE_UP_SECONDS

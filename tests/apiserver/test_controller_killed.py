@@ -80,10 +80,9 @@ def server() -> Iterator[apiserver.ApiServer]:
         running.kubectl("create", "namespace", NAMESPACE)
         chart = output.ROOT / "charts/metallb"
         disabled = ("--set", "controller.webhookMode=disabled")
-        rendered = helm.run(
-            helm.require(),
-            ["template", "metallb", chart, "--namespace", NAMESPACE, "--show-only", "templates/rbac.yaml", *disabled],
-        )
+        # Its Deployment is what tells the controller that it is not being removed; here nobody makes pods of it.
+        shown = [f"--show-only=templates/{name}.yaml" for name in ("rbac", "controller")]
+        rendered = helm.run(helm.require(), ["template", "metallb", chart, "--namespace", NAMESPACE, *shown, *disabled])
         running.kubectl("apply", "-f", "-", input=rendered)
         yield running
 

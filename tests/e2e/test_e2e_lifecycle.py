@@ -45,6 +45,10 @@ def test_uninstall_keeps_definitions_and_own_objects(lab: cluster.Cluster, do: s
 
 def test_manifest_takes_over(lab: cluster.Cluster, do: steps.Steps) -> None:
     """`kubectl apply` of the manifest, then pools: the Services that had addresses keep them, and they answer again."""
+    apply_manifest_then_pools(lab, do)
+
+
+def apply_manifest_then_pools(lab: cluster.Cluster, do: steps.Steps) -> None:
     before = everything(do)
     lab.kubectl("apply", "--filename", MANIFEST)
     do.wait_rollout("controller", NAMESPACE)
@@ -93,3 +97,13 @@ def test_nothing_was_forbidden(lab: cluster.Cluster, do: steps.Steps) -> None:
         assert "forbidden" not in lab.kubectl("logs", pod["metadata"]["name"], "--namespace", NAMESPACE).lower()
     assert do.get("lease", "controller", NAMESPACE)["spec"]["holderIdentity"].startswith("controller-")
     assert do.get("secret", "memberlist", NAMESPACE)
+
+
+def test_removal_of_the_manifest_takes_no_address(lab: cluster.Cluster, do: steps.Steps) -> None:
+    """It takes the pools, while the controller may still run. What is installed next goes on with what Services have."""
+    before = everything(do)
+    assert all(before.values())
+    lab.kubectl("delete", "--filename", MANIFEST, "--timeout=120s")
+    assert DEFINITION not in lab.kubectl("get", "crds", "--output=name")
+    assert everything(do) == before
+    apply_manifest_then_pools(lab, do)

@@ -37,6 +37,7 @@ class Configuration:
     ) -> None:
         self._on_changed = on_changed
         self._on_pool = on_pool
+        self._namespace = namespace
         self._told: dict[tuple[str, str], list[problems.Problem]] = {}
         self.current = compiled.EMPTY
 
@@ -80,6 +81,12 @@ class Configuration:
             communities=tuple(self.communities.store.values()),
             namespaces=tuple(self.namespaces.store.values()),
         )
+
+    @property
+    def namespace_ending(self) -> bool:
+        """Whether the namespace of all this is being deleted."""
+        found = self.namespaces.store.get(self._namespace)
+        return found is not None and found.deleting
 
     async def wait_needed(self) -> None:
         """Wait until what is `needed` has been listed."""

@@ -5,6 +5,7 @@
   given out an address a moment ago, to a Service of which our copy shows nothing yet. A copy that does not catch up ends the process.
 - Until this process has seen a pool, a Service that has an address keeps it. Where pools are applied after the controller (another installation,
   GitOps), clearing would only mean that each gets another address a moment later. The first pools are given a second to be complete.
+- A pool that is deleted is given as long to come back, and takes no address with it where the whole installation goes (`installation`).
 - The configuration is compiled anew when a pool, an advertisement or a namespace changes; a bad object is told in an Event on itself.
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 
 import prometheus_client
 
-from metallb_controller import configuration, gauges, memberlist_secret, pool_status, reconcile
+from metallb_controller import configuration, gauges, installation, memberlist_secret, pool_status, reconcile
 from metallb_controller.conditions import announcing
 from metallb_core.allocation import usage
 from metallb_core.domain import services
@@ -29,7 +30,7 @@ LOG = log.get("controller")
 LEASE = "metallb-controller"
 CATCH_UP_SECONDS = 10.0
 CATCH_UP_POLL = 0.01
-FIRST_POOLS_SECONDS = 1.0
+SETTLE_SECONDS = 1.0
 SECRET_RETRY_SECONDS = 2.0
 # How long a kind may take to be listed before the configuration counts as unknown.
 UNKNOWN_SECONDS = 10.0
@@ -84,6 +85,9 @@ class Controller:
         )
         self._configuration = configuration.Configuration(
             client, clock, namespace, on_changed=self._config_changed.set, on_pool=self._pool_written
+        )
+        self._installation = installation.Installation(
+            client, clock, namespace, settings.deployment, ending=lambda: self._configuration.namespace_ending
         )
         self._pool_status = pool_status.Writer(
             client, clock, namespace, self._configuration.pools.store, self._usage_of, self._pool_status_failed
@@ -282,16 +286,29 @@ class Controller:
             await self._config_changed.wait()
             self._config_changed.clear()
             self._compile()
-            if self._leading and self._configuration.current.pools and not self._had_pools:
-                # The pool of somebody's address may be the next to come.
-                await self._clock.sleep(FIRST_POOLS_SECONDS)
-                self._config_changed.clear()
-                self._compile()
+            if self._leading and (self._first_pools() or self._gone()):
+                await self._settle()
             self._had_pools = self._had_pools or bool(self._configuration.current.pools)
             if self._leading:
                 self._reconciler.configure(self._configuration.current)
                 self._announcing.configured()
             await asyncio.sleep(0)
+
+    def _first_pools(self) -> bool:
+        return bool(self._configuration.current.pools) and not self._had_pools
+
+    def _gone(self) -> list[str]:
+        """Names of the pools that Services may have addresses of, and that are there no more."""
+        return sorted(self._reconciler.config.pools.keys() - self._configuration.current.pools.keys())
+
+    async def _settle(self) -> None:
+        """The pool of somebody's address may be the next to come, and one that is gone about to come back."""
+        await self._clock.sleep(SETTLE_SECONDS)
+        self._compile()
+        if gone := self._gone():
+            await self._installation.wait_standing(", ".join(gone))
+        self._config_changed.clear()
+        self._compile()
 
     def _compile(self) -> None:
         self._configuration.compile()
@@ -326,6 +343,8 @@ class Controller:
 
     async def _reconcile(self, key: services.ServiceKey) -> None:
         self._instruments.updates.inc()
+        if self._installation.ending():
+            return
         service = self._services.store.get(key)
         if not self._had_pools and service is not None and service.is_load_balancer and service.ingress:
             # The first pools have all of these looked at.

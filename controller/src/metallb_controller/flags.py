@@ -26,7 +26,7 @@ ML_SECRET_NAME: Final = settings.text(
 DEPLOYMENT: Final = settings.text(
     "deployment",
     "",
-    "Deployment of this controller: it owns that Secret, and gives the Lease of the election its name.",
+    "Deployment of this controller: it owns that Secret, names the election's Lease, and is gone where all is removed.",
     env="METALLB_DEPLOYMENT",
 )
 LB_CLASS: Final = flags.LB_CLASS

@@ -72,7 +72,7 @@ class Reconciler:
         self._requeue = requeue
         self._on_pools = on_pools
         self._on_latency = on_latency
-        self._config = compiled.EMPTY
+        self.config = compiled.EMPTY
         self._written_on: dict[services.ServiceKey, str] = {}
         self._noticed: dict[services.ServiceKey, float] = {}
         self._told: dict[services.ServiceKey, frozenset[converge.EventIntent]] = {}
@@ -91,7 +91,7 @@ class Reconciler:
         self.book = ledger.Ledger()
         self._written_on.clear()
         self._waiting = waiting.Waiting()
-        self._config = config
+        self.config = config
         self.book.set_pools(config.pools)
         for service in sorted(self._services.values(), key=_seniority):
             if converge.is_ours(service, self._class):
@@ -102,7 +102,7 @@ class Reconciler:
 
     def configure(self, config: compiled.Config) -> None:
         """A new configuration is in force: look again at the Services it can affect, those that hold addresses of changed pools first."""
-        before, self._config = self._config, config
+        before, self.config = self.config, config
         changed = self.book.set_pools(config.pools) | (before.left_out ^ config.left_out)
         if not changed:
             return
@@ -139,7 +139,7 @@ class Reconciler:
         if not converge.is_ours(service, self._class):
             await self._leave(service)
             return
-        plan = converge.converge(service, self.book, self._config.pools.values(), left_out=self._config.left_out)
+        plan = converge.converge(service, self.book, self.config.pools.values(), left_out=self.config.left_out)
         self._wait_or_not(service, plan)
         unsettled = self.book.reserved(key)
         told = self._news(service, plan)

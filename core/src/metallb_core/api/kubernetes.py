@@ -162,7 +162,11 @@ def node(wire: Node) -> nodes.Node:
 
 def namespace(wire: Namespace) -> namespaces.Namespace:
     """The domain's view of a Namespace."""
-    return namespaces.Namespace(name=wire.metadata.name, labels=wire.metadata.labels or {})
+    return namespaces.Namespace(
+        name=wire.metadata.name,
+        labels=wire.metadata.labels or {},
+        deleting=wire.metadata.deletion_timestamp is not None,
+    )
 
 
 def endpoint_slice(wire: EndpointSlice) -> endpoints.EndpointSlice:

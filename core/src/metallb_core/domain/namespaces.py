@@ -11,3 +11,4 @@ class Namespace:
 
     name: str
     labels: selectors.Labels = dataclasses.field(default_factory=dict, hash=False)
+    deleting: bool = False
