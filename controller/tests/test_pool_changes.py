@@ -6,12 +6,13 @@ Nobody, where the pools go because the whole installation does.
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
 
 import pytest
 
 from metallb_controller import controller, installation, reconcile
+from metallb_core.allocation import converge
 from metallb_core.api import v1beta1
 from metallb_core.config import compiled
 from metallb_core.domain import services
@@ -51,6 +52,7 @@ class Bench:
             load_balancer_class="",
             requeue=self._requeue,
             on_pools=lambda _names: None,
+            stands=lambda: asyncio.sleep(0, True),
             on_latency=lambda _seconds: None,
         )
         self.reconciler.begin(configured(A, B))
@@ -137,7 +139,9 @@ class World:
         body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"}}
         ports = [{"port": 80, "protocol": "TCP"}]
         families = {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "ipFamilies": ["IPv4"]}
-        self.server.put("", "services", {**body, "spec": {"type": "LoadBalancer", "ports": ports, **families, **spec}})
+        status = (self.server.get("", "services", name, "default") or {}).get("status", {})
+        whole = {**body, "spec": {"type": "LoadBalancer", "ports": ports, **families, **spec}, "status": status}
+        self.server.put("", "services", whole)
 
     def address(self, name: str) -> str | None:
         status = (self.server.get("", "services", name, "default") or {}).get("status", {})
@@ -215,8 +219,9 @@ async def test_a_removal_takes_no_address(
     world: World, remove: Callable[[World], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the last pool that goes, nor one that leaves another to take an address from. What is removed may come after the pools."""
-    monkeypatch.setattr(controller, "SETTLE_SECONDS", 0.2)
-    monkeypatch.setattr(installation, "ASK_AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(converge, "POOL_SECONDS", 0.2)
+    monkeypatch.setattr(reconcile, "LOOK_AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(installation, "ASK_AGAIN_SECONDS", 0.01)
     world.namespace()
     world.deployment()
     world.pool(HOME, "a", "192.0.2.0/28")
@@ -237,7 +242,7 @@ async def test_a_removal_takes_no_address(
 
 
 async def test_the_installation_stands_and_a_pool_goes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controller, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(converge, "POOL_SECONDS", 0.2)
     world.namespace()
     world.deployment()
     world.pool(HOME, "a", "192.0.2.0/28")
@@ -251,38 +256,98 @@ async def test_the_installation_stands_and_a_pool_goes(world: World, monkeypatch
         await world.wait(lambda: world.address("web") is None)
 
 
-async def test_a_pool_that_is_replaced_takes_no_address(world: World) -> None:
+async def replaced(world: World) -> None:
     """As by `kubectl replace --force`: deleted, and there again a moment later."""
+    world.no_pool("a")
+    await asyncio.sleep(0.2)
+    world.pool(HOME, "a", "192.0.2.0/28")
+
+
+async def renamed(world: World) -> None:
+    """The webhook refuses the new one while the old one is there."""
+    world.no_pool("a")
+    await asyncio.sleep(0.2)
+    world.pool(HOME, "c", "192.0.2.0/28")
+
+
+async def split(world: World) -> None:
+    """A range moves from one pool to another: for a moment it is in none."""
+    world.pool(HOME, "a", "192.0.2.0/29")
+    await asyncio.sleep(0.2)
+    world.pool(HOME, "c", "192.0.2.8/29")
+
+
+@pytest.mark.parametrize("change", [replaced, renamed, split], ids=lambda one: one.__name__)
+async def test_a_pool_that_is_replaced_takes_no_address(
+    world: World, change: Callable[[World], Coroutine[None, None, None]]
+) -> None:
     world.pool(HOME, "a", "192.0.2.0/28")
     world.pool(HOME, "b", "198.51.100.0/28")
-    world.service("web")
+    world.service("web", loadBalancerIP="192.0.2.9")
     async with world.controller(HOME):
-        await world.wait(lambda: world.address("web") == "192.0.2.0")
-        written = world.seen("PATCH", "services/web")
-        world.no_pool("a")
-        await asyncio.sleep(0.2)
-        world.pool(HOME, "a", "192.0.2.0/28")
-        world.pool(HOME, "b", "198.51.100.0/27")
-        world.service("later", loadBalancerIP="198.51.100.30")
-        # Given out of the new form of `b`, so the configuration with both is in force.
+        await world.wait(lambda: world.address("web") == "192.0.2.9")
+        world.service("web")
+        await change(world)
+        world.service("later", loadBalancerIP="192.0.2.8")
+        # Given out of the new pool, so the configuration with it is in force.
         await world.wait(lambda: world.address("later"))
-        assert world.address("web") == "192.0.2.0"
-        assert world.seen("PATCH", "services/web") == written
+        assert world.address("web") == "192.0.2.9"
+        assert [each["reason"] for each in world.server.all("", "events")].count("ClearAssignment") == 0
 
 
-async def test_who_is_still_there_after_all_was_run_in_another_way() -> None:
-    """Without a Deployment of that name, for as long as a removal can take: then the pools are gone because somebody meant it."""
+async def test_a_controller_that_starts_before_all_pools_are_there_takes_no_address(world: World) -> None:
+    """As where an installation is made anew by a tool that applies one object after the other."""
+    world.pool(HOME, "a", "192.0.2.0/28")
+    world.pool(HOME, "b", "198.51.100.0/28")
+    world.service("web", loadBalancerIP="198.51.100.3")
+    async with world.controller(HOME):
+        await world.wait(lambda: world.address("web"))
+    world.no_pool("b")
+    async with world.controller(HOME):
+        world.service("later")
+        await world.wait(lambda: world.address("later"))
+        await asyncio.sleep(0.2)
+        world.pool(HOME, "b", "198.51.100.0/28")
+        world.service("last", loadBalancerIP="198.51.100.4")
+        await world.wait(lambda: world.address("last"))
+        assert world.address("web") == "198.51.100.3"
+    assert [each["reason"] for each in world.server.all("", "events")].count("ClearAssignment") == 0
+
+
+@pytest.fixture
+async def asked() -> AsyncIterator[
+    tuple[fake_apiserver.FakeApiServer, fake_clocks.FakeClock, installation.Installation]
+]:
     clock = fake_clocks.FakeClock()
     async with (
         fake_apiserver.FakeApiServer() as server,
         clients.Client(connection.plain(server.url), user_agent="test") as client,
     ):
-        asked = installation.Installation(client, clock, HOME, DEPLOYMENT, ending=lambda: False)
-        waiting = asyncio.ensure_future(asked.wait_standing("a"))
-        async with asyncio.timeout(DEADLINE):
-            while not waiting.done():
-                seen = len(server.requests)
-                await clock.advance(installation.ASK_AGAIN_SECONDS)
-                while not waiting.done() and len(server.requests) == seen:  # noqa: ASYNC110 - a server's state
-                    await asyncio.sleep(0.01)
-    assert clock.monotonic() - fake_clocks.FakeClock().monotonic() >= installation.GIVE_UP_SECONDS
+        yield server, clock, installation.Installation(client, clock, HOME, DEPLOYMENT, ending=lambda: False)
+
+
+Asked = tuple[fake_apiserver.FakeApiServer, fake_clocks.FakeClock, installation.Installation]
+
+
+@pytest.mark.parametrize(("status", "expected"), [(403, True), (404, True), (401, True), (500, False), (0, False)])
+async def test_who_is_still_there_after_all_was_run_in_another_way(asked: Asked, status: int, expected: bool) -> None:
+    """Without a Deployment of that name, for as long as a removal can take. That it is being deleted, or no answer, is another thing."""
+    server, clock, installed = asked
+    if status:
+        server.fail(status, times=1000, plural="deployments")
+    else:
+        server.put("apps", "deployments", {"metadata": {"name": DEPLOYMENT, "namespace": HOME, **DELETED}})
+    assert not await installed.stands()
+    await clock.advance(installation.GIVE_UP_SECONDS)
+    assert await installed.stands() is expected
+
+
+async def test_many_who_ask_at_once_are_one_request(asked: Asked) -> None:
+    server, clock, installed = asked
+    server.put("apps", "deployments", {"metadata": {"name": DEPLOYMENT, "namespace": HOME}})
+    assert sorted(await asyncio.gather(*(installed.stands() for _ in range(5)))) == [False] * 4 + [True]
+    assert await installed.stands()
+    assert len(server.requests) == 1
+    await clock.advance(installation.ASK_AGAIN_SECONDS)
+    assert await installed.stands()
+    assert len(server.requests) == 2

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from metallb_controller import reconcile
+from metallb_core.allocation import converge
 from metallb_core.config import compiled
 from metallb_core.domain import services
 from metallb_core.kube import errors, store
@@ -63,12 +64,14 @@ class Bench:
         self.api, self.events = Api(), Events()
         self.store: store.Store[services.ServiceKey, services.Service] = store.Store()
         self.requeued: list[services.ServiceKey] = []
+        self.clock, self.standing, self.asked = clocks.FakeClock(), True, 0
         self.reconciler = reconcile.Reconciler(
             client=self.api,  # type: ignore[arg-type]
-            clock=clocks.FakeClock(),
+            clock=self.clock,
             recorder=self.events,  # type: ignore[arg-type]
             stored=self.store,
             load_balancer_class="",
+            stands=self._stands,
             requeue=self._requeue,
             on_pools=lambda _names: None,
             on_latency=lambda _seconds: None,
@@ -76,6 +79,10 @@ class Bench:
         self.reconciler.begin(
             compiled.compile(compiled.Resources(pools=(builders.pool_object("pool", "192.0.2.0/31"),)))
         )
+
+    async def _stands(self) -> bool:
+        self.asked += 1
+        return self.standing
 
     def _requeue(self, keys: Iterable[services.ServiceKey]) -> None:
         self.requeued.extend(keys)
@@ -170,3 +177,95 @@ async def test_a_pool_that_cannot_be_read_after_a_restart_costs_no_address(bench
     await bench.reconciler.reconcile(web)
     assert bench.api.written == []
     assert bench.events.told == ["LoadBalancerFailed"]
+
+
+# What nobody asked for
+
+
+HELD = dataclasses.replace(builders.service("web", holds="192.0.2.0", held_from="pool"), resource_version="1")
+
+
+def no_pools(bench: Bench) -> None:
+    bench.reconciler.configure(compiled.EMPTY)
+
+
+async def test_an_address_goes_after_a_while(bench: Bench) -> None:
+    web = bench.show(HELD)
+    no_pools(bench)
+    assert await bench.reconciler.reconcile(web) == converge.POOL_SECONDS
+    await bench.clock.advance(converge.POOL_SECONDS - 1)
+    assert await bench.reconciler.reconcile(web) == 1.0
+    assert bench.api.written == []
+    await bench.clock.advance(1.0)
+    assert await bench.reconciler.reconcile(web) is None
+    assert bench.api.written == [("web", [])]
+    assert bench.events.told == ["ClearAssignment", "AllocationFailed"]
+
+
+async def test_an_address_whose_pool_comes_back_stays_and_nothing_is_told(bench: Bench) -> None:
+    web = bench.show(HELD)
+    before = bench.reconciler._config
+    no_pools(bench)
+    assert await bench.reconciler.reconcile(web)
+    await bench.clock.advance(converge.POOL_SECONDS - 1)
+    bench.reconciler.configure(before)
+    assert web in bench.requeued
+    assert await bench.reconciler.reconcile(web) is None
+    # What comes next has its own time.
+    bench.show(dataclasses.replace(HELD, resource_version="2"))
+    no_pools(bench)
+    await bench.clock.advance(1.0)
+    assert await bench.reconciler.reconcile(web) == converge.POOL_SECONDS
+    assert (bench.api.written, bench.events.told) == ([], [])
+
+
+async def test_an_address_stays_while_this_may_be_a_removal(bench: Bench) -> None:
+    web = bench.show(HELD)
+    no_pools(bench)
+    bench.standing = False
+    assert await bench.reconciler.reconcile(web)
+    assert bench.asked == 0
+    await bench.clock.advance(converge.POOL_SECONDS)
+    for _ in range(3):
+        assert await bench.reconciler.reconcile(web) == reconcile.LOOK_AGAIN_SECONDS
+    assert bench.api.written == []
+    bench.standing = True
+    assert await bench.reconciler.reconcile(web) is None
+    assert bench.api.written == [("web", [])]
+
+
+async def test_a_write_that_failed_does_not_begin_the_while_anew(bench: Bench) -> None:
+    web = bench.show(HELD)
+    no_pools(bench)
+    assert await bench.reconciler.reconcile(web)
+    await bench.clock.advance(converge.POOL_SECONDS)
+    bench.api.script = [LOST]
+    with pytest.raises(errors.Unreachable):
+        await bench.reconciler.reconcile(web)
+    assert await bench.reconciler.reconcile(web) is None
+    assert bench.api.written == [("web", []), ("web", [])]
+
+
+async def test_an_address_that_is_asked_for_comes_at_once(bench: Bench) -> None:
+    web = bench.show(dataclasses.replace(HELD, load_balancer_ip="192.0.2.1"))
+    assert await bench.reconciler.reconcile(web) is None
+    assert bench.api.written == [("web", ["192.0.2.1"])]
+
+
+async def test_of_two_sharers_changed_one_after_the_other_both_keep_the_address(bench: Bench) -> None:
+    """Both become Local: for a moment one is and the other is not, which may not share."""
+    first, second = (
+        dataclasses.replace(
+            builders.service(name, holds="192.0.2.0", held_from="pool", share="key", on=port), resource_version="1"
+        )
+        for name, port in (("first", "TCP/53"), ("second", "UDP/53"))
+    )
+    keys = bench.show(first), bench.show(second)
+    local = {"traffic_policy": services.TrafficPolicy.LOCAL, "resource_version": "2"}
+    bench.show(dataclasses.replace(first, **local))  # type: ignore[arg-type]
+    assert await bench.reconciler.reconcile(keys[0]) == converge.SHARING_SECONDS
+    bench.show(dataclasses.replace(second, **local))  # type: ignore[arg-type]
+    await bench.clock.advance(converge.SHARING_SECONDS)
+    for key in keys:
+        assert await bench.reconciler.reconcile(key) is None
+    assert bench.api.written == []

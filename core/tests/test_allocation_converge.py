@@ -421,3 +421,88 @@ def test_what_is_reserved_counts_before_it_is_shown() -> None:
     assert converge.converge(second, book, [P]).addresses == (addresses.Address.parse("10.0.1.1"),)
     book.cancel(first.key)
     assert converge.converge(second, book, [P]).addresses == plan.addresses
+
+
+@pytest.mark.parametrize(
+    ("mine", "known", "expected"),
+    [
+        pytest.param(held(), [P], 0.0, id="nothing-goes"),
+        pytest.param(held(), [], converge.POOL_SECONDS, id="all-pools-are-gone"),
+        pytest.param(held(), [Q], converge.POOL_SECONDS, id="its-pool-is-gone"),
+        pytest.param(held(), [pool("p", "10.0.1.0/31"), Q], converge.POOL_SECONDS, id="its-pool-shrank"),
+        pytest.param(held(asks="10.9.9.9"), [Q], converge.POOL_SECONDS, id="and-the-wish-cannot-be-met"),
+        pytest.param(held(asks="any"), [Q], converge.POOL_SECONDS, id="and-the-wish-cannot-be-read"),
+        pytest.param(
+            held("10.0.1.3 2001:db8:1::3", families=(4, 6), policy=PREFER),
+            [pool("p", "10.0.1.0/29"), pool("new", "2001:db8:1::/125")],
+            converge.POOL_SECONDS,
+            id="a-family-went-to-another-pool",
+        ),
+        pytest.param(held("10.0.1.4"), [P], converge.SHARING_SECONDS, id="a-senior-has-it"),
+        pytest.param(held(asks="10.0.1.5"), [P], 0.0, id="another-address-is-asked-for"),
+        pytest.param(held(asks_pool="q"), [P, Q], 0.0, id="another-pool-is-asked-for"),
+        pytest.param(held("10.0.1.3 2001:db8:1::3"), [P], 0.0, id="a-family-is-not-wanted-any-more"),
+        pytest.param(held("10.0.1.3 2001:db8:1::3"), [], converge.POOL_SECONDS, id="and-the-pool-is-gone-too"),
+        pytest.param(dataclasses.replace(held(), cluster_ips=()), [P], 0.0, id="no-cluster-address-any-more"),
+        pytest.param(dataclasses.replace(held(), is_load_balancer=False), [], 0.0, id="no-load-balancer-any-more"),
+    ],
+)
+def test_a_loss_that_nobody_asked_for_has_to_stand_for_a_while(
+    mine: services.Service, known: list[pools.Pool], expected: float
+) -> None:
+    assert decide(mine, known, (other("10.0.1.4"),)).hold == expected
+
+
+@pytest.mark.parametrize("prefix", ["metallb.io", "metallb.universe.tf"])
+def test_the_note_of_the_pool_counts_by_either_prefix(prefix: str) -> None:
+    """Older versions of MetalLB wrote the older one. A pool of that name that cannot be read costs no address."""
+    mine = service(holds="10.0.9.3", annotations={f"{prefix}/ip-allocated-from-pool": "broken"})
+    plan = converge.converge(mine, builders.book([P], [mine]), [P], left_out=frozenset({"broken"}))
+    assert outcome(plan) == "10.0.9.3 broken"
+
+
+# What was lost comes back
+
+
+def without(mine: services.Service) -> services.Service:
+    """Its status wiped, by whomever."""
+    return dataclasses.replace(mine, ingress=(), annotations={})
+
+
+def test_an_address_that_was_lost_comes_before_the_lowest() -> None:
+    mine = held("10.0.1.3 2001:db8:1::3", families=(4, 6), policy=PREFER)
+    book = builders.book([P], [mine])
+    book.observe(without(mine))
+    assert outcome(converge.converge(without(mine), book, [P])) == "10.0.1.3 2001:db8:1::3 p"
+
+
+def test_what_a_pool_took_with_it_comes_back_with_it() -> None:
+    mine = held()
+    book = builders.book([P], [mine])
+    book.set_pools({})
+    book.observe(builders.written(mine, converge.converge(mine, book, [])))
+    assert book.observed(mine.key) == ()
+    book.set_pools({"p": P})
+    assert outcome(converge.converge(without(mine), book, [P])) == "10.0.1.3 p"
+
+
+@pytest.mark.parametrize(
+    "case", ["taken", "of-another-pool", "asked-for-another", "deleted-meanwhile", "has-another-since"]
+)
+def test_what_was_lost_does_not_come_back(case: str) -> None:
+    mine = held()
+    book = builders.book([P, Q], [mine])
+    again = without(mine)
+    if case == "has-another-since":
+        book.observe(dataclasses.replace(mine, ingress=builders.listed("10.0.1.5")))
+    if case == "deleted-meanwhile":
+        book.forget(mine.key)
+    book.observe(again)
+    if case == "taken":
+        book.observe(other("10.0.1.3"))
+    if case == "asked-for-another":
+        again = dataclasses.replace(again, load_balancer_ip="10.0.1.6")
+    if case == "of-another-pool":
+        again = dataclasses.replace(again, annotations={"metallb.io/address-pool": "q"})
+    expected = {"asked-for-another": "10.0.1.6 p", "of-another-pool": "10.0.2.0 q", "has-another-since": "10.0.1.5 p"}
+    assert outcome(converge.converge(again, book, [P, Q])) == expected.get(case, "10.0.1.0 p")

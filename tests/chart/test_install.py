@@ -98,6 +98,27 @@ def test_life_of_an_installation(
         empty.kubectl("get", "crd", kind.definition_name)
 
 
+def test_a_pool_leaves_the_values_without_leaving_the_cluster(
+    empty: apiserver.ApiServer, helm_program: pathlib.Path
+) -> None:
+    """By the command of `docs/install.md`; the pool is nobody's then but the user's."""
+    pools = json.dumps([{"name": name, "spec": {"addresses": [f"10.0.{at}.0/30"]}} for at, name in enumerate("ab")])
+    values = ("--set-json", f"ipAddressPools={pools}")
+    helm_on(empty, helm_program, "install", "metallb", CHART, "--create-namespace", *values)
+    (command,) = (
+        line.strip()
+        for line in (output.ROOT / "docs/install.md").read_text().splitlines()
+        if "helm.sh/resource-policy=keep" in line
+    )
+    program, *arguments = command.replace("first-pool", "a").split()
+    assert program == "kubectl"
+    empty.kubectl(*arguments)
+    helm_on(empty, helm_program, "upgrade", "metallb", CHART, "--no-hooks")
+    assert names(empty, "ipaddresspools") == ["a"]
+    helm_on(empty, helm_program, "uninstall", "metallb")
+    assert names(empty, "ipaddresspools") == ["a"]
+
+
 def test_peer_with_a_mistake_stops_the_installation(empty: apiserver.ApiServer, helm_program: pathlib.Path) -> None:
     """One that no template looks for: the definition's own rules see it."""
     setting = "bgpPeers[0].name=a,bgpPeers[0].spec.myASN=64512,bgpPeers[0].spec.holdTime=1s"

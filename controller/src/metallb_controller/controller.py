@@ -4,8 +4,8 @@
 - A new leader lists all Services once more, consistently, and waits until its informer has caught up with that: the leader before it may have
   given out an address a moment ago, to a Service of which our copy shows nothing yet. A copy that does not catch up ends the process.
 - Until this process has seen a pool, a Service that has an address keeps it. Where pools are applied after the controller (another installation,
-  GitOps), clearing would only mean that each gets another address a moment later. The first pools are given a second to be complete.
-- A pool that is deleted is given as long to come back, and takes no address with it where the whole installation goes (`installation`).
+  GitOps), clearing would only mean that each gets another address a moment later.
+- While the namespace of the controller is being deleted nothing is decided; see `installation`.
 - The configuration is compiled anew when a pool, an advertisement or a namespace changes; a bad object is told in an Event on itself.
 """
 
@@ -30,7 +30,6 @@ LOG = log.get("controller")
 LEASE = "metallb-controller"
 CATCH_UP_SECONDS = 10.0
 CATCH_UP_POLL = 0.01
-SETTLE_SECONDS = 1.0
 SECRET_RETRY_SECONDS = 2.0
 # How long a kind may take to be listed before the configuration counts as unknown.
 UNKNOWN_SECONDS = 10.0
@@ -98,6 +97,7 @@ class Controller:
             recorder=recorder,
             stored=self._services.store,
             load_balancer_class=settings.load_balancer_class,
+            stands=self._installation.stands,
             requeue=self._requeue,
             on_pools=self._pool_status.changed,
             on_latency=gauges.Metrics(collectors, self.usages).latency.observe,
@@ -286,29 +286,11 @@ class Controller:
             await self._config_changed.wait()
             self._config_changed.clear()
             self._compile()
-            if self._leading and (self._first_pools() or self._gone()):
-                await self._settle()
             self._had_pools = self._had_pools or bool(self._configuration.current.pools)
             if self._leading:
                 self._reconciler.configure(self._configuration.current)
                 self._announcing.configured()
             await asyncio.sleep(0)
-
-    def _first_pools(self) -> bool:
-        return bool(self._configuration.current.pools) and not self._had_pools
-
-    def _gone(self) -> list[str]:
-        """Names of the pools that Services may have addresses of, and that are there no more."""
-        return sorted(self._reconciler.config.pools.keys() - self._configuration.current.pools.keys())
-
-    async def _settle(self) -> None:
-        """The pool of somebody's address may be the next to come, and one that is gone about to come back."""
-        await self._clock.sleep(SETTLE_SECONDS)
-        self._compile()
-        if gone := self._gone():
-            await self._installation.wait_standing(", ".join(gone))
-        self._config_changed.clear()
-        self._compile()
 
     def _compile(self) -> None:
         self._configuration.compile()
@@ -341,15 +323,15 @@ class Controller:
         for key in keys:
             self._queue.add(key)
 
-    async def _reconcile(self, key: services.ServiceKey) -> None:
+    async def _reconcile(self, key: services.ServiceKey) -> float | None:
         self._instruments.updates.inc()
         if self._installation.ending():
-            return
+            return None
         service = self._services.store.get(key)
         if not self._had_pools and service is not None and service.is_load_balancer and service.ingress:
             # The first pools have all of these looked at.
-            return
-        await self._reconciler.reconcile(key)
+            return None
+        return await self._reconciler.reconcile(key)
 
     def _failed(self, key: services.ServiceKey, error: Exception) -> None:
         self._instruments.update_errors.inc()

@@ -3,8 +3,8 @@ installed next finds each with the address it had.
 
 - `kubectl delete` of the manifest ends the namespace, and with it the pools, while the controller is still running.
 - helm deletes the Deployment, then the rights, then what it knows no order for: the pools. To be refused says the same as to find no Deployment.
-- What cannot be found out is asked again. After `GIVE_UP_SECONDS` of being told that there is no Deployment this process is still there, so it
-  is run in some other way, and the pools are gone because somebody meant it.
+- What cannot be found out is asked again. Where there is no Deployment for `GIVE_UP_SECONDS`, and this process is still there, it is run in some
+  other way, and the pools are gone because somebody meant it.
 """
 
 from collections.abc import Callable
@@ -30,26 +30,36 @@ class Installation:
         self._namespace = namespace
         self._deployment = deployment
         self.ending = ending
+        self._stands = False
+        self._ask_at = float("-inf")
+        self._missing_since: float | None = None
+        self._told = ""
 
-    async def wait_standing(self, gone: str) -> None:
-        """Return once this installation is known to stand, or may be taken to; `gone` names the pools that are not there any more."""
-        give_up = self._clock.monotonic() + GIVE_UP_SECONDS
-        told = False
-        while (why := await self._why_not()) and (self.ending() or self._clock.monotonic() < give_up):
-            if not told:
-                LOG.warn("pools are gone; no address is taken back for that yet", pools=gone, why=why)
-                told = True
-            await self._clock.sleep(ASK_AGAIN_SECONDS)
+    async def stands(self) -> bool:
+        """Whether it is known to stand, or may be taken to. Of many askers within `ASK_AGAIN_SECONDS` one asks the API server."""
+        if self.ending() or not self._deployment:
+            return not self.ending()
+        now = self._clock.monotonic()
+        if now >= self._ask_at:
+            self._ask_at, self._stands = now + ASK_AGAIN_SECONDS, False
+            why = await self._why_not()
+            self._stands = not why
+            if why and why != self._told:
+                LOG.warn("pools are gone; no address is taken back for that while this may be a removal", why=why)
+            self._told = why
+        return self._stands
 
     async def _why_not(self) -> str:
         """What speaks against it; empty if nothing does."""
-        if self.ending():
-            return f"the namespace {self._namespace!r} is being deleted"
-        if not self._deployment:
-            return ""
         name = f"the Deployment {self._namespace}/{self._deployment}"
         try:
             found = await self._client.get(resources.DEPLOYMENTS, self._deployment, self._namespace)
         except (errors.ApiError, errors.Unreachable) as error:
+            if isinstance(error, errors.ApiError) and (error.not_found or error.forbidden or error.unauthorized):
+                now = self._clock.monotonic()
+                self._missing_since = now if self._missing_since is None else self._missing_since
+                if now - self._missing_since >= GIVE_UP_SECONDS:
+                    return ""
             return f"{name} cannot be read: {error}"
+        self._missing_since = None
         return "" if found.metadata.deletion_timestamp is None else f"{name} is being deleted"

@@ -7,12 +7,14 @@
 - A write that failed keeps its reservation, whatever the answer was: an earlier one, whose answer was lost, may have taken place, and giving the
   address to somebody else would give it twice. When there is nothing more to write, the standing state is written once more: the server's answer
   tells whether that changed anything.
+- An address that goes though nobody asked for it stays until that has been so for a while (`converge.Plan.hold`), and while all of this may be
+  on its way out: pools that go with the installation take no address with them.
 - An Event tells of a change once; that a resync reaches the same conclusion is no news.
 - The condition `metallb.io/Allocated` goes into the patch of the address, and into a patch of its own only where nothing else changes. It is a
   strategic merge patch, so conditions of other writers stay.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from metallb_controller.conditions import allocated
 from metallb_core.allocation import converge, ledger, request, waiting
@@ -24,6 +26,7 @@ from metallb_core.kube import errors, events, resources, store
 from metallb_core.runtime import clock, log
 
 LOG = log.get("allocation")
+LOOK_AGAIN_SECONDS = 1.0
 
 
 def patch(
@@ -50,7 +53,10 @@ def _seniority(service: services.Service) -> tuple[bool, str, services.ServiceKe
 
 
 class Reconciler:
-    """See the module. `requeue(keys)` has Services looked at again; `on_latency(seconds)` hears how long each first address took."""
+    """See the module. `stands()`: whether this installation is there to stay, so that its pools are gone because somebody meant it.
+
+    `requeue(keys)` has Services looked at again; `on_latency(seconds)` hears how long each first address took.
+    """
 
     def __init__(
         self,
@@ -60,6 +66,7 @@ class Reconciler:
         recorder: events.EventRecorder,
         stored: store.Store[services.ServiceKey, services.Service],
         load_balancer_class: str,
+        stands: Callable[[], Awaitable[bool]],
         requeue: Callable[[Iterable[services.ServiceKey]], None],
         on_pools: Callable[[frozenset[str]], None],
         on_latency: Callable[[float], None],
@@ -69,12 +76,15 @@ class Reconciler:
         self._recorder = recorder
         self._services = stored
         self._class = load_balancer_class
+        self._stands = stands
         self._requeue = requeue
         self._on_pools = on_pools
         self._on_latency = on_latency
-        self.config = compiled.EMPTY
+        self._config = compiled.EMPTY
         self._written_on: dict[services.ServiceKey, str] = {}
         self._noticed: dict[services.ServiceKey, float] = {}
+        # Services that lose an address unless that is cured, and since when.
+        self._losing: dict[services.ServiceKey, float] = {}
         self._told: dict[services.ServiceKey, frozenset[converge.EventIntent]] = {}
         # Services that belong to another class since a moment ago, and the conditions they had when they were ours.
         self._leaving: dict[services.ServiceKey, tuple[conditions.Condition, ...]] = {}
@@ -90,8 +100,9 @@ class Reconciler:
         """
         self.book = ledger.Ledger()
         self._written_on.clear()
+        self._losing.clear()
         self._waiting = waiting.Waiting()
-        self.config = config
+        self._config = config
         self.book.set_pools(config.pools)
         for service in sorted(self._services.values(), key=_seniority):
             if converge.is_ours(service, self._class):
@@ -102,7 +113,7 @@ class Reconciler:
 
     def configure(self, config: compiled.Config) -> None:
         """A new configuration is in force: look again at the Services it can affect, those that hold addresses of changed pools first."""
-        before, self.config = self.config, config
+        before, self._config = self._config, config
         changed = self.book.set_pools(config.pools) | (before.left_out ^ config.left_out)
         if not changed:
             return
@@ -110,7 +121,7 @@ class Reconciler:
         affected = [
             service.key
             for service in self._services.values()
-            if (service.ingress and service.annotations.get(request.ALLOCATED_FROM, "") in changed)
+            if (service.ingress and request.annotation(service, request.ORIGIN) in changed)
             or any((pool := self.book.pool_of(address)) is None or pool.name in changed for address in service.ingress)
         ]
         self._requeue([*affected, *self._waiting.all()])
@@ -131,16 +142,19 @@ class Reconciler:
 
     # One Service
 
-    async def reconcile(self, key: services.ServiceKey) -> None:
-        """Make one Service right. Raises ApiError and Unreachable, to be tried again."""
+    async def reconcile(self, key: services.ServiceKey) -> float | None:
+        """Make one Service right; in how many seconds to look at it again, if at all. Raises ApiError and Unreachable, to be tried again."""
         service = self._services.get(key)
         if service is None or service.deleting or self._written_on.get(key) == service.resource_version:
-            return
+            return None
         if not converge.is_ours(service, self._class):
             await self._leave(service)
-            return
-        plan = converge.converge(service, self.book, self.config.pools.values(), left_out=self.config.left_out)
+            return None
+        plan = converge.converge(service, self.book, self._config.pools.values(), left_out=self._config.left_out)
         self._wait_or_not(service, plan)
+        too_early = await self._too_early(service, plan)
+        if too_early is not None:
+            return too_early
         unsettled = self.book.reserved(key)
         told = self._news(service, plan)
         if plan.write or (unsettled and unsettled != plan.addresses):
@@ -150,13 +164,29 @@ class Reconciler:
                 self._on_pools(self.book.reserve(service, plan.addresses))
             version = await self._write(service, patch(service, plan, told))
             if version is None:
-                return
+                return None
             if version != service.resource_version:
                 self._assigned(service, plan)
             told = []
         self._tell(service, plan)
         if told:
             await self._write(service, patch_of_conditions(service, told))
+        return None
+
+    async def _too_early(self, service: services.Service, plan: converge.Plan) -> float | None:
+        """In how many seconds to look again, where an address goes that nobody asked to go; None where it is time."""
+        if not plan.hold:
+            self._losing.pop(service.key, None)
+            return None
+        now = self._clock.monotonic()
+        if service.key not in self._losing:
+            self._losing[service.key] = now
+            why = "; ".join(event.message for event in plan.events if event.reason == "ClearAssignment")
+            LOG.warn("about to lose an address", service=str(service.key), seconds=plan.hold, why=why)
+        left = self._losing[service.key] + plan.hold - now
+        if left > 0:
+            return left
+        return None if await self._stands() else LOOK_AGAIN_SECONDS
 
     async def _leave(self, service: services.Service) -> None:
         """Take our conditions off a Service that is not ours, unless whoever it belongs to now has written them."""
@@ -244,5 +274,6 @@ class Reconciler:
         self._waiting.remove(key)
         self._written_on.pop(key, None)
         self._noticed.pop(key, None)
+        self._losing.pop(key, None)
         self._told.pop(key, None)
         self._leaving.pop(key, None)

@@ -2,16 +2,25 @@
 
 - Many changes at once make one pass.
 - A group of kinds, layer 2's or BGP's, counts when all of it has been listed: half a configuration would be a wrong one.
+- A pool that goes, or shrinks, does not silence the addresses that Services still have of it: until the controller has moved them the last
+  configuration stays in force, for a bounded time. A pool that is replaced by another then costs no route, and no answer.
 """
 
 import asyncio
 import dataclasses
 from collections.abc import Callable
+from typing import Final
 
+from metallb_core.allocation import converge
 from metallb_core.config import compiled
 from metallb_core.kube import instruments
+from metallb_core.runtime import clock
 from metallb_speaker import sources, world
 from metallb_speaker.bgp import advertising
+
+PATIENCE_SECONDS: Final = converge.POOL_SECONDS + 2.0
+"""As long as the controller waits before it moves an address, and a while for it to do so."""
+LOOK_AGAIN_SECONDS: Final = 0.5
 
 
 class Compiling:
@@ -23,6 +32,7 @@ class Compiling:
     def __init__(
         self,
         *,
+        clock: clock.Clock,
         node: str,
         followed: sources.Sources,
         seen: world.World,
@@ -31,6 +41,7 @@ class Compiling:
         on_configured: Callable[[compiled.Config], None],
         on_changed: Callable[[], None],
     ) -> None:
+        self._clock = clock
         self._node = node
         self._sources = followed
         self._world = seen
@@ -48,9 +59,16 @@ class Compiling:
         """Compile when it is due, for ever."""
         while True:
             await self._due.wait()
+            await self._wait_caught_up()
             self._due.clear()
             self.configure()
             await asyncio.sleep(0)
+
+    async def _wait_caught_up(self) -> None:
+        """Wait until no Service has an address that would be in no pool any more, but not for ever."""
+        give_up = self._clock.monotonic() + PATIENCE_SECONDS
+        while self._world.strands() and self._clock.monotonic() < give_up:
+            await self._clock.sleep(LOOK_AGAIN_SECONDS)
 
     def configure(self) -> None:
         """Make what is known by now the configuration in force."""

@@ -173,6 +173,7 @@ class Speaker:
         self._state = configuration.State(client, clock, namespace=where.namespace, node=where.node, owner=owner)
         self._state.started(ignores_exclude_label=where.ignore_exclude_label, drain_taint=where.drain_taint)
         self._compiling = compiling.Compiling(
+            clock=clock,
             node=where.node,
             followed=self._sources,
             seen=self._world,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from metallb_core.announcement import view
 from metallb_core.api import v1beta1, v1beta2, workloads
 from metallb_core.config import compiled
-from metallb_core.domain import addresses, endpoints, interfaces, nodes, services
+from metallb_core.domain import addresses, endpoints, interfaces, nodes, pools, services
 from metallb_core.kube import store
 
 BY_SERVICE = "service"
@@ -110,6 +110,19 @@ class World:
         self.forget_view()
         now = self.config
         return (before.pools, before.l2, before.bgp, before.peers) != (now.pools, now.l2, now.bgp, now.peers)
+
+    def strands(self) -> bool:
+        """Whether a Service has an address of a pool in force that would be in no pool if the pools were compiled now."""
+        due = compiled.compile(compiled.Resources(pools=tuple(self.stores.pools.values())), self.config)
+        changed = [pool for name, pool in self.config.pools.items() if due.pools.get(name) != pool]
+        if not changed:
+            return False
+        return any(
+            service.is_load_balancer
+            and pools.containing(changed, service.ingress) is not None
+            and pools.containing(due.pools.values(), service.ingress) is None
+            for service in self.services.values()
+        )
 
     def node_matters(self, old: nodes.Node | None, new: nodes.Node | None) -> bool:
         """Whether a decision may read the difference between two states of a Node."""

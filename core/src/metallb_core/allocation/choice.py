@@ -4,6 +4,7 @@
   Ties are broken by name: the same cluster gives the same answer, where MetalLB throws dice.
 - Of one group of pools, the first that has every wanted family serves; with PreferDualStack, failing that, the first that has the primary
   family, then the secondary. The second group is asked only when the first has nothing at all.
+- Of one pool, a Service gets the address that it lost last, if it can have that again, and else the lowest.
 - What is found is in the order of the families of the Service.
 """
 
@@ -128,7 +129,7 @@ class Search:
         missing = [family for family in self._families.wanted if all(family != each.family for each in held)]
         added = []
         for family in missing:
-            address = self._held_in(pool, family) or self._book.lowest(self._service.key, self._terms, pool, family)
+            address = self._held_in(pool, family) or self._one_of(pool, family)
             if address is None:
                 why = self._why_not(self._pools[pool], family)
                 return refuse(
@@ -136,6 +137,10 @@ class Search:
                 )
             added.append(address)
         return Found(addresses=(*held, *added), pool=pool)
+
+    def _one_of(self, pool: str, family: addresses.Family) -> addresses.Address | None:
+        key = self._service.key
+        return self._book.regained(key, self._terms, pool, family) or self._book.lowest(key, self._terms, pool, family)
 
     def _held_in(self, pool: str, family: addresses.Family) -> addresses.Address | None:
         """The address of a family that the Service has from a pool already: it is not exchanged for a lower one."""
@@ -208,7 +213,7 @@ class Search:
         choices = [wanted] if self._families.all_needed else [wanted, *((family,) for family in wanted)]
         for families in choices:
             for pool in candidates:
-                found = [self._book.lowest(self._service.key, self._terms, pool.name, family) for family in families]
+                found = [self._one_of(pool.name, family) for family in families]
                 if None not in found:
                     return Found(addresses=tuple(each for each in found if each is not None), pool=pool.name)
         return None

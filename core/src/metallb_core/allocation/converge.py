@@ -10,15 +10,23 @@ An address that a Service has is kept unless
 
 A pool that stops being meant for a Service (serviceAllocation, labels of Service or namespace) does not take an address back that it has given:
 nobody asked for the address to change. MetalLB would take it; so would it clear an address before looking whether the new wish can be met.
+A loss that nobody asked for has to stand for a while before it is carried out (`Plan.hold`), for its cure may be the next to come: a range that
+moves from one pool to another is in none for a moment, a pool is deleted and made anew, of two sharers one is changed before the other.
 The order of two addresses is that of ipFamilies when they are given, and stays as it is afterwards: the election hangs on the first.
 """
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Final
 
 from metallb_core.allocation import choice, ledger, request
 from metallb_core.domain import addresses as ip  # a plan has a field called addresses
 from metallb_core.domain import pools, reasons, services
+
+POOL_SECONDS: Final = 5.0
+"""The hold of an address that no pool holds any more: tools apply the objects of one change within seconds."""
+SHARING_SECONDS: Final = 1.0
+"""The hold of an address that two Services may not share any more: until one moves, both are announced with it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,7 +43,7 @@ class Plan:
     """`addresses` and `pool` are what status and annotation should say; `write` says whether they do not yet.
 
     `refusal`: why the Service does not have all it asks for. `waits_for`: names of the pools in which a change could help, None where
-    only other configuration could.
+    only other configuration could. `hold`: for how many seconds, without a break, an address has to have been lost before that is written.
     """
 
     addresses: tuple[ip.Address, ...] = ()
@@ -44,6 +52,15 @@ class Plan:
     events: tuple[EventIntent, ...] = ()
     refusal: reasons.Refusal | None = None
     waits_for: frozenset[str] | None = None
+    hold: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Why a Service may not go on having some address. `hold`: see `Plan`; 0 where its user asked for it."""
+
+    cause: str
+    hold: float = 0.0
 
 
 def is_ours(service: services.Service, load_balancer_class: str) -> bool:
@@ -69,9 +86,9 @@ def converge(
     held = (*book.reserved(service.key), *service.ingress)
     if isinstance(families, reasons.Refusal) and families.reason is reasons.Reason.NO_CLUSTER_IP:
         event = EventIntent("Warning", "noclusterIPsIPFamily", str(families))
-        return _plan(service, (), None, refusal=families, events=(event,), cause=families.detail)
+        return _plan(service, (), None, refusal=families, events=(event,), loss=Loss(cause=families.detail))
     wanted = tuple(ip.Family) if isinstance(families, reasons.Refusal) else families.wanted
-    source = service.annotations.get(request.ALLOCATED_FROM, "")
+    source = request.annotation(service, request.ORIGIN)
     if source in left_out and (orphans := _orphans(service, book, wanted)):
         why = reasons.Refusal(
             reasons.Reason.INVALID_OBJECT,
@@ -85,12 +102,12 @@ def converge(
     if isinstance(asked, reasons.Refusal):
         return _stay(service, book, held, wanted, asked, "LoadBalancerFailed" if held else "AllocationFailed")
     search = choice.Search(service, asked, families, known, book, held)
-    kept, cause = _keepable(service, book, held, wanted, asked.pool)
+    kept, loss = _keepable(service, book, held, wanted, asked.pool)
     if kept and _is_wanted(kept, asked, book):
-        return _completed(service, search, kept, book, families, cause)
+        return _completed(service, search, kept, book, families, loss)
     found = search.run() if asked.pool not in left_out else _unreadable(asked.pool)
     if isinstance(found, choice.Found):
-        return _plan(service, found.addresses, found.pool, cause=cause)
+        return _plan(service, found.addresses, found.pool, loss=loss)
     if kept:
         event = EventIntent(
             "Warning", "LoadBalancerFailed", f"the address is kept, since the wish cannot be met: {found.refusal}"
@@ -102,12 +119,12 @@ def converge(
             refusal=found.refusal,
             waits=found.pools,
             events=(event,),
-            cause=cause,
+            loss=loss,
         )
     event = EventIntent(
         "Warning", "AllocationFailed", f"Failed to allocate IP for {str(service.key)!r}: {found.refusal}"
     )
-    return _plan(service, (), None, refusal=found.refusal, waits=found.pools, events=(event,), cause=cause)
+    return _plan(service, (), None, refusal=found.refusal, waits=found.pools, events=(event,), loss=loss)
 
 
 def _unreadable(pool: str) -> choice.Refused:
@@ -125,22 +142,22 @@ def _keepable(
     held: tuple[ip.Address, ...],
     families: tuple[ip.Family, ...],
     asked_pool: str = "",
-) -> tuple[tuple[ip.Address, ...], str]:
+) -> tuple[tuple[ip.Address, ...], Loss | None]:
     """The part of `held` that the Service may go on having, all of one pool, and why the rest is lost."""
     mine = ledger.claim_of(service, held)
     kept: list[ip.Address] = []
-    cause = ""
+    losses: list[Loss] = []
     for address in held:
-        if book.pool_of(address) is None:
-            cause = f"no IPAddressPool holds {address} any more"
-        elif address.family not in families:
-            cause = f"the Service has no {address.family.kubernetes_name} any more"
+        if address.family not in families:
+            losses.append(Loss(cause=f"the Service has no {address.family.kubernetes_name} any more"))
+        elif book.pool_of(address) is None:
+            losses.append(Loss(cause=f"no IPAddressPool holds {address} any more", hold=POOL_SECONDS))
         elif (twin := next((other for other in kept if other.family == address.family), None)) is not None:
             # One that was handed out takes the place of the one shown: no news.
             if twin in service.ingress:
-                cause = f"{address} is the second address of its family"
+                losses.append(Loss(cause=f"{address} is the second address of its family"))
         elif (clash := book.clash(service.key, mine, address, seniors_only=True)) is not None:
-            cause = str(clash)
+            losses.append(Loss(cause=str(clash), hold=SHARING_SECONDS))
         else:
             kept.append(address)
     names = [_pool_name(book, (address,)) for address in kept]
@@ -148,9 +165,11 @@ def _keepable(
         # Speakers announce the addresses of one Service together, under the advertisements of one pool.
         stays = kept[names.index(asked_pool) if asked_pool in names else 0]
         (goes,) = (address for address in kept if address != stays)
-        cause = f"{goes} is now of another pool than {stays}"
+        losses.append(Loss(cause=f"{goes} is now of another pool than {stays}", hold=POOL_SECONDS))
         kept = [stays]
-    return tuple(kept), cause
+    if not losses:
+        return tuple(kept), None
+    return tuple(kept), Loss(cause=losses[-1].cause, hold=max(each.hold for each in losses))
 
 
 def _orphans(service: services.Service, book: ledger.Ledger, families: tuple[ip.Family, ...]) -> tuple[ip.Address, ...]:
@@ -177,18 +196,18 @@ def _completed(
     kept: tuple[ip.Address, ...],
     book: ledger.Ledger,
     families: choice.Families,
-    cause: str,
+    loss: Loss | None,
 ) -> Plan:
     """Keep what is held, and add the family that is missing, if that can be had."""
     pool = _pool_name(book, kept)
     full = search.complete(kept, pool)
     if isinstance(full, choice.Found):
-        return _plan(service, full.addresses, pool, cause=cause)
+        return _plan(service, full.addresses, pool, loss=loss)
     if families.all_needed:
         event = EventIntent("Warning", "AllocationFailed", str(full.refusal))
-        return _plan(service, kept, pool, refusal=full.refusal, waits=full.pools, events=(event,), cause=cause)
+        return _plan(service, kept, pool, refusal=full.refusal, waits=full.pools, events=(event,), loss=loss)
     event = EventIntent("Normal", "AdditionalAssignFailed", str(full.refusal))
-    return _plan(service, kept, pool, waits=full.pools, events=(event,), cause=cause)
+    return _plan(service, kept, pool, waits=full.pools, events=(event,), loss=loss)
 
 
 def _stay(
@@ -201,9 +220,9 @@ def _stay(
 ) -> Plan:
     """The wish cannot be read: what is held and still allowed stays, nothing new is given."""
     event = EventIntent("Warning", told_as, str(refusal))
-    kept, cause = _keepable(service, book, held, families)
+    kept, loss = _keepable(service, book, held, families)
     pool = _pool_name(book, kept) if kept else None
-    return _plan(service, kept, pool, refusal=refusal, events=(event,), cause=cause)
+    return _plan(service, kept, pool, refusal=refusal, events=(event,), loss=loss)
 
 
 def _pool_name(book: ledger.Ledger, where: tuple[ip.Address, ...]) -> str:
@@ -219,11 +238,12 @@ def _plan(
     refusal: reasons.Refusal | None = None,
     waits: frozenset[str] | None = frozenset(),
     events: tuple[EventIntent, ...] = (),
-    cause: str = "",
+    loss: Loss | None = None,
 ) -> Plan:
     written = service.annotations.get(request.ALLOCATED_FROM)
     write = where != service.ingress or service.ingress_extra or (pool or None) != (written or None)
     told = list(events)
+    hold = 0.0
     if write:
         lost = [str(address) for address in service.ingress if address not in where]
         new = [str(address) for address in where if address not in service.ingress]
@@ -231,8 +251,9 @@ def _plan(
         if lost and len(shown) != len(set(shown)):
             listed = ", ".join(map(str, service.ingress))
             told.insert(0, EventIntent("Warning", "nolbIPsIPFamily", f"More than one address of a family: {listed}"))
-        if lost and cause:
-            told.insert(0, EventIntent("Normal", "ClearAssignment", f"Cleared {', '.join(lost)}: {cause}"))
+        if lost and loss is not None:
+            told.insert(0, EventIntent("Normal", "ClearAssignment", f"Cleared {', '.join(lost)}: {loss.cause}"))
+            hold = loss.hold
         if new:
             listed = ", ".join(f'"{address}"' for address in new)
             told.append(EventIntent("Normal", "IPAllocated", f"Assigned IP [{listed}]"))
@@ -248,4 +269,5 @@ def _plan(
         events=tuple(told),
         refusal=refusal,
         waits_for=frozenset() if refusal is None and not waits else waits,
+        hold=hold,
     )

@@ -4,6 +4,7 @@
   write is known to have failed. Both are held; while a Service moves it holds the old and the new address.
 - Seniority: of two Services whose observed addresses clash, the one that was there first keeps them. One whose own change makes it clash loses
   its seniority, so that it is the one to move.
+- An address that a Service lost is remembered while the Service exists and has no other of that family, so that it can have it back.
 - One owner, no locks. Every change says which pools it touched, so that Services waiting for them can be looked at again. A reservation that is
   observed changes nothing and touches none: else each address given out would wake everybody who waits in its pool.
 """
@@ -44,6 +45,7 @@ class Ledger:
         self._interval_pools: list[tuple[addresses.Interval, str]] = []
         self._observed: dict[services.ServiceKey, Claim] = {}
         self._reserved: dict[services.ServiceKey, Claim] = {}
+        self._lost: dict[services.ServiceKey, dict[addresses.Family, addresses.Address]] = {}
         # By address, its holders in order of seniority, each with all it holds the address by (one claim, or two equal in what counts).
         self._holders: dict[addresses.Address, dict[services.ServiceKey, list[Claim]]] = {}
 
@@ -103,6 +105,16 @@ class Ledger:
                 return shared
         return None if free is None else addresses.Address(family, free[1])
 
+    def regained(
+        self, key: services.ServiceKey, wanted: Claim, pool: str, family: addresses.Family
+    ) -> addresses.Address | None:
+        """The address of a family that the Service lost last, if it is of this pool and the Service may have it again."""
+        address = self._lost.get(key, {}).get(family)
+        found = self.pool_of(address) if address is not None else None
+        if address is None or found is None or found.name != pool:
+            return None
+        return address if self.clash(key, wanted, address) is None else None
+
     def usage(self, pool: str) -> counts.Usage:
         """The counts of one pool, without the number of its Services."""
         return self._shelves[pool].usage()
@@ -157,9 +169,21 @@ class Ledger:
         settled = (
             claim is not None and self._reserved.get(service.key) == claim and self._only_grows(service.key, claim)
         )
+        self._remember(service.key, self.observed(service.key), claim.addresses if claim is not None else ())
         touched = self._put(self._observed, service.key, claim)
         touched |= self.cancel(service.key)
         return NOTHING if settled else touched
+
+    def _remember(
+        self, key: services.ServiceKey, before: tuple[addresses.Address, ...], now: tuple[addresses.Address, ...]
+    ) -> None:
+        if before == now:
+            return
+        lost = {**self._lost.pop(key, {}), **{address.family: address for address in before}}
+        for address in now:
+            lost.pop(address.family, None)
+        if lost:
+            self._lost[key] = lost
 
     def _only_grows(self, key: services.ServiceKey, claim: Claim) -> bool:
         """Whether a claim, once observed, leaves the Service everything it was observed with, on the same terms."""
@@ -170,6 +194,7 @@ class Ledger:
 
     def forget(self, key: services.ServiceKey) -> Pools:
         """The Service is gone, or is none of ours."""
+        self._lost.pop(key, None)
         return self._put(self._observed, key, None) | self.cancel(key)
 
     def reserve(self, service: services.Service, where: tuple[addresses.Address, ...]) -> Pools:

@@ -10,7 +10,7 @@ from metallb_core.domain import annotations, reasons, services
 
 PREFIX, LEGACY_PREFIX = annotations.PREFIX, annotations.LEGACY_PREFIX
 ADDRESSES, POOL, SHARE = annotations.ADDRESSES, annotations.POOL, annotations.SHARE
-ALLOCATED_FROM = annotations.ALLOCATED_FROM
+ORIGIN, ALLOCATED_FROM = annotations.ORIGIN, annotations.ALLOCATED_FROM
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +24,7 @@ class Request:
 
 def annotation(service: services.Service, name: str) -> str:
     """The value of an annotation of ours, or an empty text."""
-    value = service.annotations.get(PREFIX + name)
-    return service.annotations.get(LEGACY_PREFIX + name, "") if value is None else value
+    return annotations.read(service.annotations, name)
 
 
 def uses_legacy(service: services.Service) -> bool:

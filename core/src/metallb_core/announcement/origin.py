@@ -15,7 +15,7 @@ def pool_of(service: services.Service, seen: view.View) -> str | reasons.Refusal
     pool = pools.containing(seen.config.pools.values(), service.ingress)
     if pool is not None:
         return pool.name
-    said = service.annotations.get(annotations.ALLOCATED_FROM, "")
+    said = annotations.read(service.annotations, annotations.ORIGIN)
     if said in seen.config.left_out:
         return said
     texts = ", ".join(map(str, service.ingress))

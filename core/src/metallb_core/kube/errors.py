@@ -41,6 +41,11 @@ class ApiError(Exception):
         return self.status == 403
 
     @property
+    def unauthorized(self) -> bool:
+        """The server does not know us: our account is gone, or its token is no longer good."""
+        return self.status == 401
+
+    @property
     def gone(self) -> bool:
         """The resource version is older than what the server remembers: list again."""
         return self.status == 410

@@ -102,7 +102,7 @@ class Controller:
             return
         for key, service in self.cache.items():
             homes = [self.book.pool_of(address) for address in service.ingress]
-            if (service.ingress and service.annotations.get(request.ALLOCATED_FROM, "") in changed) or any(
+            if (service.ingress and request.annotation(service, request.ORIGIN) in changed) or any(
                 home is None or home.name in changed for home in homes
             ):
                 self.queue[key] = None
