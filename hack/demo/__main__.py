@@ -183,11 +183,15 @@ def tell_bgp(
 
 def main() -> int:
     """Run the demo."""
-    parser = argparse.ArgumentParser(prog="python -m demo", description="One Service that really answers.")
+    parser = argparse.ArgumentParser(
+        prog="python -m demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--keep", action="store_true", help="leave the cluster up")
     parser.add_argument("--bgp", action="store_true", help="also a router that learns the Services over BGP")
     parser.add_argument("--down", action="store_true", help="take a kept cluster down")
     arguments = parser.parse_args()
+    if arguments.down and (arguments.keep or arguments.bgp):
+        parser.error("--down takes no other option")
     lab, story = clusters.Cluster(LAB), Story()
     if arguments.down:
         with story.step("take the cluster down"):

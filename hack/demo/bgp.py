@@ -139,8 +139,7 @@ class Edge:
     def path_states(self) -> dict[str, str]:
         """BFD's state by node, `up` or `down`; absent where there is no BFD session."""
         known = {self.lab.node_addresses(node)[0]: node for node in self.lab.nodes}
-        peers = self.frr.json("show bfd peers json") or []
-        return {known[each["peer"]]: each["status"] for each in peers if each["peer"] in known}
+        return {known[each["peer"]]: each["status"] for each in self.frr.bfd_peers() if each["peer"] in known}
 
     def wait_paths(self, seconds: float = 30) -> None:
         """Wait until BFD has the path to every node."""
@@ -160,6 +159,27 @@ class Edge:
                 if set(path.next_hops) & set(self.lab.node_addresses(node)):
                     found[node] = path
         return found
+
+    def seen_of(self, node: str, address: str) -> tuple[router.Route | None, bool]:
+        """FRR's path to an address by one node, and whether the session with that node is up: one question, as each takes a while to ask."""
+        family, prefix = _family(address)
+        text = self.frr.command(f"show bgp {family} unicast {prefix} json", "show bgp ipv4 unicast summary json")
+        answers: list[dict[str, Any]] = []
+        try:
+            while text := text.lstrip():
+                answer, end = json.JSONDecoder().raw_decode(text)
+                answers.append(answer)
+                text = text[end:]
+        except ValueError as error:
+            raise router.RouterError(f"frr: {prefix}: {text[:400]}") from error
+        if not answers:
+            raise router.RouterError(f"frr: {prefix}: no answer")
+        own = self.lab.node_addresses(node)
+        # Of a prefix that is not there FRR may say nothing at all; the summary comes last.
+        said = answers[-1].get("peers", {}).get(own[0], {})
+        paths = frr.paths(answers[0]) if len(answers) > 1 else ()
+        path = next((each for each in paths if set(each.next_hops) & set(own)), None)
+        return path, said.get("state") == "Established"
 
     def next_hops(self, address: str) -> list[str]:
         """The nodes that the kernel of the router sends an address to."""
@@ -232,16 +252,16 @@ class Edge:
             for node in self.lab.nodes:
                 self.lab.host_exec(node, ["nft", "delete", "table", "inet", _TABLE], check=False)
 
-    def probing(self, address: str, seconds: float) -> "Flows":
+    def probing(self, address: str, seconds: float, count: int = FLOWS) -> "Flows":
         """Flows from the client behind the router, each asked every 20 ms."""
-        return Flows(self.lab, address, seconds)
+        return Flows(self.lab, address, seconds, count)
 
     def wait_answering(self, address: str, seconds: float = 20) -> None:
         """Wait until the echo behind an address answers on every flow, so through every next hop."""
 
         def look() -> bool:
             with self.probing(address, 0.5) as flows:
-                steps.pause(0.5)
+                flows.wait_over()
             return flows.worst < 0.3
 
         steps.wait_for(f"answers from {address} on every flow", seconds, look)
@@ -250,9 +270,9 @@ class Edge:
 class Flows:
     """Running flows; leaving the block ends them and fills `silences`, one for each flow, in seconds."""
 
-    def __init__(self, lab: clusters.Cluster, address: str, seconds: float) -> None:
+    def __init__(self, lab: clusters.Cluster, address: str, seconds: float, count: int = FLOWS) -> None:
         argv = [sys.executable, "-m", "demo.flows", "--address", address, "--port", str(workload.ECHO_PORT)]
-        argv += ["--flows", str(FLOWS), "--seconds", str(seconds)]
+        argv += ["--flows", str(count), "--seconds", str(seconds)]
         self._argv = namespaces.enter(lab.name, BEHIND, argv)
         self._process: subprocess.Popen[str] | None = None
         self.silences: list[float] = []
@@ -262,6 +282,11 @@ class Flows:
     def __enter__(self) -> "Flows":
         self._process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return self
+
+    def wait_over(self) -> None:
+        """Wait until its seconds are over: they count from its own first datagram, which a busy machine may delay."""
+        assert self._process is not None
+        self._process.wait(timeout=60)
 
     def __exit__(self, *_: object) -> None:
         assert self._process is not None

@@ -19,12 +19,14 @@ from demo import probe
 
 def main() -> int:
     """Probe and print the report."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m demo.flows", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--address", required=True, help="address of the Service")
     parser.add_argument("--port", type=int, required=True, help="UDP port of the echo Service")
-    parser.add_argument("--flows", type=int, default=16)
-    parser.add_argument("--interval", type=float, default=0.02)
-    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--flows", type=int, default=16, help="flows (default: %(default)s)")
+    parser.add_argument("--interval", type=float, default=0.02, help="seconds between questions (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=15.0, help="how long to ask (default: %(default)s)")
     arguments = parser.parse_args()
 
     family = socket.AF_INET6 if ":" in arguments.address else socket.AF_INET
@@ -39,9 +41,10 @@ def main() -> int:
     chooser.register(sys.stdin, selectors.EVENT_READ)
     start = time.monotonic()
     due, stop = start, start + arguments.seconds
+    stalls: probe.Stalls = []
     while (now := time.monotonic()) < stop:
         if now >= due:
-            due += arguments.interval
+            due = probe.next_due(due, now, arguments.interval, stalls)
             for udp, series in flows:
                 try:
                     udp.send(struct.pack("!I", series.sent))
@@ -58,7 +61,7 @@ def main() -> int:
             except OSError:
                 continue
     end = time.monotonic()
-    print(json.dumps([series.report(start, end) for _, series in flows]))
+    print(json.dumps([series.report(start, end, stalls) for _, series in flows]))
     return 0
 
 

@@ -18,18 +18,28 @@ import struct
 import sys
 import time
 
+Stalls = list[tuple[float, float]]
+
 
 class Series:
-    """Answers over time. A gap counts from the last answer to the next one, or to the end."""
+    """Answers over time. A gap counts from the last answer to the next one, or to the end, without the time when this process stood still:
+    it then neither asks nor hears.
+    """
 
     def __init__(self) -> None:
         self.sent = 0
         self.answers: list[float] = []
 
-    def report(self, start: float, end: float) -> dict[str, float | int]:
-        """Counts and the longest gap."""
+    def report(self, start: float, end: float, stalls: Stalls) -> dict[str, float | int]:
+        """Counts and the longest gap. `stalls`: from when to when the process stood still, in order, none reaching into the next."""
         moments = [start, *self.answers, end]
-        gaps = [(later - earlier, earlier) for earlier, later in itertools.pairwise(moments)]
+        gaps = [
+            (
+                later - earlier - sum(max(0.0, min(later, woke) - max(earlier, stopped)) for stopped, woke in stalls),
+                earlier,
+            )
+            for earlier, later in itertools.pairwise(moments)
+        ]
         silence, began = max(gaps)
         return {
             "sent": self.sent,
@@ -37,6 +47,14 @@ class Series:
             "silence": round(silence, 3),
             "from": round(began - start, 3),
         }
+
+
+def next_due(due: float, now: float, interval: float, stalls: Stalls) -> float:
+    """When to ask next, after what was due at `due` is done at `now`. Later by an interval or more is a stall, which is noted, not made good."""
+    if now - due < interval:
+        return due + interval
+    stalls.append((due, now))
+    return now + interval
 
 
 class Turns:
@@ -62,13 +80,15 @@ def arp_request(mac: bytes, own: bytes, target: bytes) -> bytes:
 
 def main() -> int:
     """Probe and print the report."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python hack/demo/probe.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--address", required=True, help="IPv4 address of the Service")
     parser.add_argument("--port", type=int, required=True, help="UDP port of the echo Service")
-    parser.add_argument("--interface", default="eth0")
+    parser.add_argument("--interface", default="eth0", help="where the client is on that LAN (default: %(default)s)")
     parser.add_argument("--own", required=True, help="IPv4 address of this client")
-    parser.add_argument("--interval", type=float, default=0.02)
-    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--interval", type=float, default=0.02, help="seconds between questions (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=15.0, help="how long to ask (default: %(default)s)")
     arguments = parser.parse_args()
 
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
@@ -89,9 +109,10 @@ def main() -> int:
     chooser.register(sys.stdin, selectors.EVENT_READ)
     start = time.monotonic()
     due, stop = start, start + arguments.seconds
+    stalls: Stalls = []
     while (now := time.monotonic()) < stop:
         if now >= due:
-            due += arguments.interval
+            due = next_due(due, now, arguments.interval, stalls)
             arp_series.sent += 1
             raw.send(request)
             try:
@@ -115,8 +136,11 @@ def main() -> int:
             else:
                 stop = 0.0
     end = time.monotonic()
-    arp = {**arp_series.report(start, end), "turns": [(m, round(a, 3), round(b, 3), n) for m, a, b, n in turns.all]}
-    print(json.dumps({"arp": arp, "udp": udp_series.report(start, end)}))
+    arp = {
+        **arp_series.report(start, end, stalls),
+        "turns": [(m, round(a, 3), round(b, 3), n) for m, a, b, n in turns.all],
+    }
+    print(json.dumps({"arp": arp, "udp": udp_series.report(start, end, stalls)}))
     return 0
 
 

@@ -11,9 +11,12 @@ from typing import Any
 
 from demo import workload
 from lab import cluster as clusters
+from lab.routers import router
 
 PROBE = pathlib.Path(__file__).with_name("probe.py")
 POLL = 0.1
+# Below what any kubectl may take. Pods of a DaemonSet are replaced one after the other, each asked every ten seconds whether it is ready.
+ROLLOUT_SECONDS = 170
 
 
 class StepError(Exception):
@@ -54,14 +57,22 @@ class Event:
 
 
 def wait_for(what: str, seconds: float, look: Callable[[], object]) -> object:
-    """Call `look` until it gives something true, at most for `seconds`. Raises StepError with what it gave last."""
+    """Call `look` until it gives something true, at most for `seconds`. Raises StepError with what it gave last.
+
+    A program that could not answer, kubectl or a router's client, counts as not yet.
+    """
     stop = time.monotonic() + seconds
     while True:
-        found = look()
+        try:
+            found = look()
+        except (subprocess.CalledProcessError, router.RouterError) as error:
+            found, said = None, f"{error} {getattr(error, 'stderr', '') or ''}".strip()
+        else:
+            said = repr(found)
         if found:
             return found
         if time.monotonic() > stop:
-            raise StepError(f"{what}: not within {seconds:.0f} s; last seen: {found!r}")
+            raise StepError(f"{what}: not within {seconds:.0f} s; last seen: {said}")
         time.sleep(POLL)
 
 
@@ -130,7 +141,9 @@ class Steps:
 
     def wait_rollout(self, name: str, namespace: str = "default", kind: str = "deployment") -> None:
         """Wait until a workload is rolled out."""
-        self.lab.kubectl("rollout", "status", f"{kind}/{name}", "--namespace", namespace, "--timeout=120s")
+        self.lab.kubectl(
+            "rollout", "status", f"{kind}/{name}", "--namespace", namespace, f"--timeout={ROLLOUT_SECONDS}s"
+        )
 
     def owner(self, name: str, namespace: str = "default") -> str | None:
         """The node that says it announces a Service, by its ServiceL2Status."""
@@ -223,8 +236,9 @@ class Steps:
         return found
 
     def events(self, kind: str, name: str, namespace: str = "default") -> list[Event]:
-        """The Events on an object, by either make of recorder."""
-        selector = f"involvedObject.kind={kind},involvedObject.name={name}"
+        """The Events on an object, by either make of recorder. What was said of an earlier object of its name is left out."""
+        uid = self.get(kind, name, namespace)["metadata"]["uid"]
+        selector = f"involvedObject.kind={kind},involvedObject.name={name},involvedObject.uid={uid}"
         return [
             Event(
                 type=item["type"],
@@ -268,7 +282,7 @@ class Steps:
     def macs(self, address: str, seconds: float = 0.3) -> set[str]:
         """Who answers for an IPv4 address on the LAN, by hardware address."""
         with self.probing(address, seconds) as probe:
-            time.sleep(seconds)
+            probe.wait_over()
         assert probe.silence is not None
         return {turn.mac for turn in probe.silence.turns}
 
@@ -283,11 +297,56 @@ class Steps:
         names = {self.node_mac(node): node for node in self.lab.nodes}
         return sorted(names.get(mac, mac) for mac in found)
 
-    def wait_answering(self, address: str, node: str, seconds: float = 15) -> None:
+    def wait_answering(self, address: str, node: str, seconds: float = 30) -> None:
         """Wait until `node` and nobody else answers for an address."""
         wait_for(
             f"only {node} answers for {address}", seconds, lambda: (found := self.answering(address)) == [node] or None
         )
+
+    def wait_silent(self, address: str, seconds: float = 10) -> None:
+        """Wait until nobody answers for an address."""
+        wait_for(f"nobody answers for {address}", seconds, lambda: not self.answering(address))
+
+    def wait_announced(self, name: str, address: str, seconds: float = 30) -> str:
+        """Wait until one node says that it announces a Service, and it and nobody else answers for `address`. Gives the node.
+
+        The two are looked at together: an owner that was asked for first may have handed over by the time that somebody answers.
+        """
+
+        def look() -> str | None:
+            owner = self.owner(name)
+            return owner if owner is not None and self.answering(address) == [owner] else None
+
+        owner = wait_for(f"the owner of service {name} alone answers for {address}", seconds, look)
+        assert isinstance(owner, str)
+        return owner
+
+    def wait_members(self, seconds: float = 60) -> None:
+        """Wait until the speaker of every node counts every node as alive: a node that was away takes its addresses back only then."""
+        selector = "--selector=app.kubernetes.io/component=speaker"
+
+        def look() -> bool:
+            seen = {}
+            for pod in self.items("pods", selector, namespace=workload.CHART_NAMESPACE):
+                if "deletionTimestamp" not in pod["metadata"]:
+                    name = pod["metadata"]["name"]
+                    said = self.lab.kubectl("logs", "--namespace", workload.CHART_NAMESPACE, name)
+                    told = [json.loads(line)["alive"] for line in said.splitlines() if '"alive"' in line]
+                    seen[pod["spec"].get("nodeName", "")] = told[-1] if told else []
+            return sorted(seen) == self.lab.nodes and all(sorted(alive) == self.lab.nodes for alive in seen.values())
+
+        wait_for("every speaker counts every node as alive", seconds, look)
+
+    def signal(self, pod: str, name: str, namespace: str = workload.CHART_NAMESPACE, seconds: float = 30) -> None:
+        """Send a signal to the first process of a pod. A container that is just being started again is waited for."""
+
+        def send() -> bool:
+            found = self.get("pod", pod, namespace)
+            container = found["status"]["containerStatuses"][0].get("containerID", "").removeprefix("containerd://")
+            argv = ["ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", name, container]
+            return self.lab.node_exec(found["spec"]["nodeName"], argv, check=False).returncode == 0
+
+        wait_for(f"a process of pod {pod} to send {name} to", seconds, send)
 
     def probing(self, address: str, seconds: float) -> "Probe":
         """A probe of an IPv4 address from the client, every 20 ms."""
@@ -309,6 +368,11 @@ class Probe:
     def __enter__(self) -> "Probe":
         self._process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return self
+
+    def wait_over(self) -> None:
+        """Wait until its seconds are over: they count from its own first packet, which a busy machine may delay."""
+        assert self._process is not None
+        self._process.wait(timeout=60)
 
     def __exit__(self, *_: object) -> None:
         assert self._process is not None

@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +20,9 @@ PREFIX = "system:serviceaccount:"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One answered request. `account` is `namespace:name`; `resource` is what `full_name` writes: `services/status`, say."""
+    """One answered request. `account` is `namespace:name`; `resource` is what `full_name` writes: `services/status`, say. `at`: seconds since
+    the epoch, 0 where the log does not say.
+    """
 
     account: str
     verb: str
@@ -28,6 +31,7 @@ class Request:
     name: str
     code: int
     reason: str
+    at: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.account}: {self.verb} {self.resource} {self.namespace}/{self.name}: {self.code} {self.reason}"
@@ -69,6 +73,9 @@ def requests(log: Path) -> Iterator[Request]:
     """The requests for resources in a log of the API server; others (health, versions) are left out."""
     with log.open() as lines:
         for line in lines:
+            if not line.endswith("\n"):
+                # The API server is writing this one.
+                return
             event = json.loads(line)
             regarding = event.get("objectRef")
             if regarding is None or not event["user"]["username"].startswith(PREFIX):
@@ -83,7 +90,12 @@ def requests(log: Path) -> Iterator[Request]:
                 name=regarding.get("name", ""),
                 code=event.get("responseStatus", {}).get("code", 0),
                 reason=event.get("annotations", {}).get("authorization.k8s.io/reason", ""),
+                at=_moment(event.get("requestReceivedTimestamp", "")),
             )
+
+
+def _moment(text: str) -> float:
+    return datetime.datetime.fromisoformat(text).timestamp() if text else 0.0
 
 
 def full_name(group: str, resource: str, subresource: str = "") -> str:

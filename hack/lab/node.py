@@ -22,7 +22,7 @@ from lab import cgroups, namespaces, nodeinit, plan, processes
 
 PAUSE_IMAGE = "localhost/metallb-lab/pause:1"
 CNI_PROGRAMS = "/usr/lib/cni"
-SOCKET_SECONDS = 30.0
+SOCKET_SECONDS = 90.0
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
 

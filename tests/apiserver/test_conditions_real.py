@@ -86,7 +86,7 @@ async def test_the_life_of_a_service(server: apiserver.ApiServer, client: client
         resources.SERVICES, "web", "default", {"status": {"conditions": [STRANGER]}}, subresource="status"
     )
     async with running(client):
-        await eventually(client, "web", lambda held: "Announced" in held)
+        await eventually(client, "web", lambda held: {"Allocated", "Announced"} <= held.keys())
         held = await found(client, "web")
         assert (held["Allocated"]["reason"], held["Announced"]["reason"]) == ("NoPool", "NoAddress")
         pool = {"metadata": {"name": "pool"}, "spec": {"addresses": ["192.0.2.0/24"]}}

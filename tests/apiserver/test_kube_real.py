@@ -157,7 +157,8 @@ async def test_an_election_survives_a_killed_server_with_one_leader_at_most(
         task.cancel()
         started = CLOCK.monotonic()
         await eventually(lambda: other.working)
-        assert CLOCK.monotonic() - started < 2.0, "a Lease that is given back is taken at once"
+        # Else it would be taken when its four seconds are over, and half a second less at the earliest.
+        assert CLOCK.monotonic() - started < 3.0, "a Lease that is given back is taken at once"
         assert not leader.working
     assert not both_at_once
     lease = await client.get(resources.LEASES, "controller", namespace)
@@ -212,6 +213,8 @@ async def test_the_store_is_right_after_the_server_was_killed_under_load(
             await asyncio.to_thread(server.kill_apiserver)
             await asyncio.to_thread(server.start_apiserver)
         await asyncio.sleep(1.5)
+        # On a busy machine the writers have had little time between the two kills.
+        await eventually(lambda: sum(last.values()) > 30)
         stopping.set()
         await asyncio.gather(*writers)
         pages = [page async for page in client.list(resources.SERVICES, namespace)]

@@ -113,7 +113,7 @@ def test_a_pool_leaves_the_values_without_leaving_the_cluster(
     program, *arguments = command.replace("first-pool", "a").split()
     assert program == "kubectl"
     empty.kubectl(*arguments)
-    helm_on(empty, helm_program, "upgrade", "metallb", CHART, "--no-hooks")
+    helm_on(empty, helm_program, "upgrade", "metallb", CHART, "--no-hooks", "--reset-values")
     assert names(empty, "ipaddresspools") == ["a"]
     helm_on(empty, helm_program, "uninstall", "metallb")
     assert names(empty, "ipaddresspools") == ["a"]

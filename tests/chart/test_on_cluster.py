@@ -25,7 +25,7 @@ from tools import build
 pytestmark = [
     pytest.mark.lab,
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root"),
 ]
 
@@ -56,7 +56,7 @@ def wait_for(what: str, seconds: float, look: Callable[[], object]) -> None:
 
 def wait_rollout(lab: cluster.Cluster) -> None:
     for name in ("deployment/metallb-controller", "daemonset/metallb-speaker"):
-        lab.kubectl("rollout", "status", name, "--namespace", NAMESPACE, "--timeout=90s")
+        lab.kubectl("rollout", "status", name, "--namespace", NAMESPACE, "--timeout=150s")
 
 
 def test_ct_installs_every_values_file(
@@ -68,21 +68,21 @@ def test_ct_installs_every_values_file(
     binaries = [build.program("ct").parent, helm_program.parent, build.program("kubernetes/kubectl").parent]
     path = os.pathsep.join([*map(str, binaries), str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
     homes = {f"HELM_{name}_HOME": str(tmp_path / ".helm") for name in ("CACHE", "CONFIG", "DATA")}
-    command = ["ct", "install", "--config", "ct.yaml", "--charts", "metallb", "--helm-extra-args", "--timeout 90s"]
+    command = ["ct", "install", "--config", "ct.yaml", "--charts", "metallb", "--helm-extra-args", "--timeout 150s"]
     result = subprocess.run(
         command,
         cwd=tmp_path,
         env={**os.environ, **homes, "PATH": path, "KUBECONFIG": str(lab.kubeconfig)},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=700,
         check=False,
     )
     said = result.stdout + result.stderr
     assert result.returncode == 0, said[-6000:]
     for values in (CHART / "ci").glob("*-values.yaml"):
         assert values.name in said
-    wait_for("no webhook is registered", 30, lambda: "metallb" not in registered(lab))
+    wait_for("no webhook is registered", 120, lambda: "metallb" not in registered(lab))
 
 
 def registered(lab: cluster.Cluster) -> str:
@@ -196,10 +196,10 @@ def test_argo_cd_sees_no_drift(
             "--filename=-",
             "--ignore-not-found",
             "--wait=true",
-            "--timeout=60s",
+            "--timeout=150s",
             input=yaml.safe_dump_all([*others, namespace]),
         )
-        wait_for("the webhook is gone", 60, lambda: "metallb" not in registered(lab))
+        wait_for("the webhook is gone", 120, lambda: "metallb" not in registered(lab))
 
 
 def test_helm_sees_no_drift(
@@ -222,7 +222,7 @@ def test_helm_sees_no_drift(
                 values,
                 "--wait",
                 "--timeout",
-                "100s",
+                "110s",
                 *common,
             ],
         )
@@ -236,13 +236,13 @@ def test_helm_sees_no_drift(
         assert differences(lab, documents, *mode, "--show-managed-fields=false") == ""
         helm.run(
             helm_program,
-            ["upgrade", release["releaseName"], CHART, "--values", values, "--wait", "--timeout", "60s", *common],
+            ["upgrade", release["releaseName"], CHART, "--values", values, "--wait", "--timeout", "110s", *common],
         )
         again = helm.run(helm_program, ["get", "manifest", release["releaseName"], *common])
         assert again == manifest
     finally:
         helm.run(
             helm_program,
-            ["uninstall", release["releaseName"], "--ignore-not-found", "--wait", "--timeout", "60s", *common],
+            ["uninstall", release["releaseName"], "--ignore-not-found", "--wait", "--timeout", "110s", *common],
         )
-        wait_for("the webhook is gone", 60, lambda: "metallb" not in registered(lab))
+        wait_for("the webhook is gone", 120, lambda: "metallb" not in registered(lab))

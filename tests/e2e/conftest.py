@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in ours:
         item.add_marker(pytest.mark.lab)
         item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.timeout(400))
+        item.add_marker(pytest.mark.timeout(600))
         item.add_marker(pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root"))
     items[:] = [item for item in items if item.path.parent != here] + ours
 

@@ -56,9 +56,7 @@ def pool_of(do: steps.Steps, name: str) -> str | None:
 def signal(do: steps.Steps, name: str) -> None:
     """Send a signal to the processes of the controllers."""
     for pod in do.items("pods", "--selector=app.kubernetes.io/component=controller", namespace=NAMESPACE):
-        container = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
-        argv = ["ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", name, container]
-        do.lab.node_exec(pod["spec"]["nodeName"], argv)
+        do.signal(pod["metadata"]["name"], name)
 
 
 def store(do: steps.Steps, item: dict[str, Any]) -> None:

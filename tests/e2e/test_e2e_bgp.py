@@ -79,6 +79,8 @@ def edge(lab: cluster.Cluster, do: steps.Steps, tell: Tell) -> Iterator[bgp.Edge
 def untouched(lab: cluster.Cluster, edge: bgp.Edge) -> Iterator[None]:
     """The sessions with FRR are, after the test, those from before it."""
     before = edge.wait_established()
+    # A path that the test before cut may come back later than its session.
+    edge.wait_paths()
     yield
     after = edge.sessions()
     assert [each.established for each in after.values()] == [each.established for each in before.values()]
@@ -93,9 +95,9 @@ def serve(do: steps.Steps, name: str, **spec: Any) -> tuple[str, str]:
 
 
 def told(do: steps.Steps, name: str) -> dict[str, list[str]]:
-    """The peers in a Service's status objects, by node."""
+    """The peers in a Service's status objects, by node. An object is made first and filled then."""
     found = do.items("servicebgpstatuses", f"--selector=metallb.io/service-name={name}", namespace=NAMESPACE)
-    return {item["status"]["node"]: item["status"]["peers"] for item in found}
+    return {item["status"]["node"]: item["status"].get("peers", []) for item in found if item.get("status")}
 
 
 def condition(do: steps.Steps, node: str, peer: str) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def condition(do: steps.Steps, node: str, peer: str) -> dict[str, Any]:
     return next((each for each in said if each["type"] == f"peer.metallb.io/{peer}"), {})
 
 
-def wait_condition(do: steps.Steps, peer: str, reason: str, seconds: float = 30) -> str:
+def wait_condition(do: steps.Steps, peer: str, reason: str, seconds: float = 60) -> str:
     """Wait until every speaker gives this reason for a peer; the first node's message."""
     last: dict[str, Any] = {}
 
@@ -143,7 +145,8 @@ def test_prefixes_with_their_attributes(do: steps.Steps, edge: bgp.Edge) -> None
             assert path.large_communities == {"64513:1:2"}
             assert path.as_path == (bgp.NODES_ASN,)
     everywhere = {node: [bgp.PEER] for node in do.lab.nodes}
-    steps.wait_for("status objects of all nodes", 10, lambda: told(do, "seen") == everywhere)
+    steps.wait_for("status objects of all nodes", 30, lambda: told(do, "seen") == everywhere)
+    wait_condition(do, bgp.PEER, "Established")
     for node in do.lab.nodes:
         assert condition(do, node, bgp.PEER)["status"] == "True"
 
@@ -168,7 +171,7 @@ def test_local_traffic_policy_follows_the_pod(do: steps.Steps, edge: bgp.Edge) -
             edge.wait_next_hops(address, [node])
         assert sorted(edge.route(addresses[0])) == [node]
         edge.wait_answering(addresses[0])
-    steps.wait_for("status object of one node", 10, lambda: told(do, "local") == {node: [bgp.PEER]})
+    steps.wait_for("status object of one node", 30, lambda: told(do, "local") == {node: [bgp.PEER]})
 
 
 @pytest.mark.parametrize(("milliseconds", "family"), [(300, 0), (100, 1)], ids=["300ms-ipv4", "100ms-ipv6"])
@@ -184,7 +187,8 @@ def test_power_cut_with_bfd(
     edge.wait_answering(address)
     victim = lab.nodes[1 + family]
     try:
-        with edge.probing(address, 8) as flows:
+        # Of so many, one in ten thousand times none would be on the victim's way.
+        with edge.probing(address, 8, 24) as flows:
             steps.pause(1)
             lab.freeze_node(victim)
             steps.pause(3)
@@ -193,7 +197,7 @@ def test_power_cut_with_bfd(
         lab.thaw_node(victim)
         do.apply(profile(300))
     tell(
-        f"power cut, BFD {milliseconds} ms x 3: {flows.hit} of {bgp.FLOWS} flows silent, for {flows.worst:.2f} s at most"
+        f"power cut, BFD {milliseconds} ms x 3: {flows.hit} of {len(flows.silences)} flows silent, for {flows.worst:.2f} s at most"
     )
     assert survivors == [node for node in lab.nodes if node != victim]
     assert flows.hit
@@ -249,7 +253,7 @@ def second(lab: cluster.Cluster, **fields: Any) -> Iterator[bird.Router]:
 
 
 def wait_second(made: bird.Router) -> None:
-    made.wait(lambda: all(made.established(each) for each in made.settings.neighbours), "no session", 30)
+    made.wait(lambda: all(made.established(each) for each in made.settings.neighbours), "no session", 60)
 
 
 def second_peer(lab: cluster.Cluster, name: str = "second", **spec: Any) -> dict[str, Any]:
@@ -303,14 +307,12 @@ def test_graceful_restart_keeps_the_routes(lab: cluster.Cluster, do: steps.Steps
         wait_second(made)
         made.wait(lambda: len(made.routes().get(f"{ipv4}/32", ())) == 3, "three paths")
         neighbour = made.settings.neighbours[2]
-        pod = do.get("pod", speaker_on(do, node), NAMESPACE)
-        container = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
-        lab.node_exec(node, ["ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGTERM", container])
+        do.signal(speaker_on(do, node), "SIGTERM")
         gone = False
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not (gone and made.established(neighbour)):
             gone = gone or not made.established(neighbour)
-            assert len(made.routes()[f"{ipv4}/32"]) == 3
+            assert len(made.routes().get(f"{ipv4}/32", ())) == 3
             steps.pause(0.05)
         assert gone
         assert made.established(neighbour)
@@ -343,7 +345,7 @@ def test_unnumbered(lab: cluster.Cluster, do: steps.Steps, edge: bgp.Edge) -> No
             made.wait(lambda family=family, prefix=prefix: prefix in made.routes(family), f"{prefix} is not there")  # type: ignore[misc]
             (path,) = made.routes(family)[prefix]
             assert path.next_hops[-1].startswith("fe80:")
-        assert told(do, "cabled")[node] == [bgp.PEER, "second"]
+        steps.wait_for("both peers in the status", 30, lambda: told(do, "cabled").get(node) == [bgp.PEER, "second"])
         assert not condition(do, lab.nodes[1], "second")
     finally:
         made.close()
@@ -373,7 +375,7 @@ def test_bad_peers_harm_nobody(lab: cluster.Cluster, do: steps.Steps, edge: bgp.
             edge.pages(ipv4, 6)
             for each in do.addresses(workload.WEB):
                 do.fetch(each)
-                do.wait_answering(each, do.wait_owner(workload.WEB))
+                do.wait_announced(workload.WEB, each)
             text = logs(do)
             for name in ("wrong-system", "refusing", "silent"):
                 assert name in text
@@ -389,8 +391,7 @@ class Watch:
         self.seen = ["there"]
 
     def now(self) -> str:
-        path = self._edge.route(self._address).get(self._node)
-        up = self._edge.sessions()[self._node].state == "Established"
+        path, up = self._edge.seen_of(self._node, self._address)
         state = "withdrawn" if path is None else "leaving" if GRACEFUL_SHUTDOWN in path.communities else "there"
         state += "" if up else ", no session"
         if self.seen[-1] != state:
@@ -410,6 +411,7 @@ def leaving(lab: cluster.Cluster, do: steps.Steps, edge: bgp.Edge) -> tuple[str,
     return ipv4, Watch(edge, ipv4, lab.nodes[1])
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_speaker_that_stops_asks_to_be_avoided(
     lab: cluster.Cluster, do: steps.Steps, edge: bgp.Edge, leaving: tuple[str, Watch], tell: Tell
 ) -> None:
@@ -426,9 +428,9 @@ def test_a_speaker_that_stops_asks_to_be_avoided(
     assert flows.worst < 0.5
 
 
-@pytest.fixture
-def drain_taint(lab: cluster.Cluster, do: steps.Steps, edge: bgp.Edge) -> Iterator[None]:
-    """Speakers to which a cordoned node is a drained one."""
+@pytest.fixture(scope="module")
+def patient(lab: cluster.Cluster, do: steps.Steps, edge: bgp.Edge) -> Iterator[None]:
+    """Speakers to which a cordoned node is a drained one, and whose routes ask to be avoided for so long that a busy machine sees it."""
     path = "/spec/template/spec/containers/0/args"
     before = do.get("daemonset", "metallb-speaker", NAMESPACE)["spec"]["template"]["spec"]["containers"][0]["args"]
 
@@ -439,13 +441,13 @@ def drain_taint(lab: cluster.Cluster, do: steps.Steps, edge: bgp.Edge) -> Iterat
         edge.wait_established()
 
     try:
-        roll_out([*before, "--drain-taint=node.kubernetes.io/unschedulable"])
+        roll_out([*before, "--drain-taint=node.kubernetes.io/unschedulable", "--bgp-drain-ms=3000"])
         yield
     finally:
         roll_out(before)
 
 
-@pytest.mark.usefixtures("drain_taint")
+@pytest.mark.usefixtures("patient")
 def test_a_drained_node_asks_to_be_avoided(
     lab: cluster.Cluster, edge: bgp.Edge, leaving: tuple[str, Watch], tell: Tell
 ) -> None:
@@ -455,9 +457,9 @@ def test_a_drained_node_asks_to_be_avoided(
         with edge.probing(address, 60) as flows:
             steps.pause(0.5)
             lab.kubectl("cordon", lab.nodes[1])
-            steps.wait_for("the withdrawal", 20, lambda: watch.now() == "withdrawn")
+            steps.wait_for("the withdrawal", 30, lambda: watch.now() == "withdrawn")
             lab.kubectl("uncordon", lab.nodes[1])
-            steps.wait_for("the node's route again", 20, lambda: watch.now() == "there")
+            steps.wait_for("the node's route again", 30, lambda: watch.now() == "there")
             steps.pause(1)
     finally:
         lab.kubectl("uncordon", lab.nodes[1])
@@ -485,9 +487,10 @@ def test_examples_of_the_guide(lab: cluster.Cluster, do: steps.Steps, values: st
                 made.update(lab.kubectl("apply", "--output=name", "--filename", "-", input=text).split())
         steps.wait_for(
             "the configuration is valid everywhere",
-            10,
+            30,
             lambda: all(
-                item["status"]["result"] == "Valid" for item in do.items("configurationstates", namespace=NAMESPACE)
+                item.get("status", {}).get("result") == "Valid"
+                for item in do.items("configurationstates", namespace=NAMESPACE)
             ),
         )
     finally:

@@ -40,7 +40,7 @@ def test_uninstall_keeps_definitions_and_own_objects(lab: cluster.Cluster, do: s
     # A Service keeps what it has been given for whoever comes next; nobody answers for it.
     assert everything(do) == before
     for addresses in before.values():
-        assert do.answering(addresses[0]) == []
+        do.wait_silent(addresses[0])
 
 
 def test_manifest_takes_over(lab: cluster.Cluster, do: steps.Steps) -> None:
@@ -67,7 +67,7 @@ def apply_manifest_then_pools(lab: cluster.Cluster, do: steps.Steps) -> None:
     do.fetch(new)
     for address in before[workload.WEB]:
         do.fetch(address)
-        do.wait_answering(address, do.wait_owner(workload.WEB))
+        do.wait_announced(workload.WEB, address)
 
 
 def pool_ranges(lab: cluster.Cluster) -> tuple[str, str]:

@@ -31,7 +31,7 @@ CHART = ROOT / "charts/metallb"
 MANIFEST = ROOT / "config/manifests/metallb-native.yaml"
 HANDOVER_SECONDS = 0.5
 """What a hand-over of a speaker that is stopped may cost, as in the tests of failover."""
-PROBE_SECONDS = 150.0
+PROBE_SECONDS = 400.0
 REQUESTS_A_SECOND = 50
 # Pods are asked soon and often whether they are ready: three nodes, three times, would else wait for most of the time.
 PROMPT = {"initialDelaySeconds": 1, "periodSeconds": 1}
@@ -78,7 +78,7 @@ def remove_everything(do: steps.Steps) -> None:
     """Take away what earlier tests installed, either way, and the definitions with it."""
     do.helm("uninstall", "metallb", "--namespace", NAMESPACE, "--ignore-not-found")
     do.lab.kubectl("delete", "--filename", MANIFEST, "--ignore-not-found")
-    steps.wait_for("nothing of ours is left", 90, lambda: not left(do.lab))
+    steps.wait_for("nothing of ours is left", 150, lambda: not left(do.lab))
 
 
 def left(lab: cluster.Cluster) -> list[str]:
@@ -193,7 +193,7 @@ def test_upgrade_from_the_previous_version(
     do.wait_addresses("tenant", 1)
     before = everything(do)
     assert {name: before[name] for name in standing} == standing
-    do.wait_owner(workload.ECHO)
+    do.wait_announced(workload.ECHO, before[workload.ECHO][0])
     do.fetch(before["tenant"][0])
     do.ask_udp(before[workload.ECHO][0], "older")
     assert images(do) == of_tag(previous.TAG)
@@ -211,7 +211,7 @@ def test_upgrade_from_the_previous_version(
     file.write_text(json.dumps(document))
     with do.probing(before[workload.ECHO][0], PROBE_SECONDS) as probe:
         run(user, "upgrade", file)
-        steps.wait_for("only pods of this version", 30, lambda: images(do) == of_tag(bundle.chart_version()))
+        steps.wait_for("only pods of this version", 60, lambda: images(do) == of_tag(bundle.chart_version()))
     check_traffic(probe.silence, "upgrade from the previous version", tell)
     assert everything(do) == before
     assert stale(lab) == ""
@@ -229,7 +229,7 @@ def test_upgrade_from_the_previous_version(
     do.fetch(do.wait_addresses("newcomer", 1)[0])
     for address in before[workload.WEB]:
         do.fetch(address)
-        do.wait_answering(address, do.wait_owner(workload.WEB))
+        do.wait_announced(workload.WEB, address)
 
 
 def test_rollback_to_the_previous_version(
@@ -243,7 +243,7 @@ def test_rollback_to_the_previous_version(
     before = everything(do)
     with do.probing(before[workload.ECHO][0], PROBE_SECONDS) as probe:
         run(user, "rollback", pathlib.Path())
-        steps.wait_for("only pods of the previous version", 30, lambda: images(do) == of_tag(previous.TAG))
+        steps.wait_for("only pods of the previous version", 60, lambda: images(do) == of_tag(previous.TAG))
     check_traffic(probe.silence, "rollback to the previous version", tell)
     assert everything(do) == before
     assert stale(lab) == ""
@@ -254,4 +254,4 @@ def test_rollback_to_the_previous_version(
     for addresses in (do.wait_addresses("newcomer", 1), before["made-by-this"], before[workload.WEB]):
         do.fetch(addresses[0])
     for address in before[workload.WEB]:
-        do.wait_answering(address, do.wait_owner(workload.WEB))
+        do.wait_announced(workload.WEB, address)

@@ -93,8 +93,8 @@ def test_no_request_lacked_a_right(requests: list[audit.Request], rights: set[au
     for each in refused:
         tell(f"refused: {each}")
     assert sorted({str(each) for each in refused if not any(right.serves(each) for right in rights)}) == []
-    # Whoever starts it does so for a moment: refusals are few, or something else is wrong.
-    assert len(refused) < 20
+    # It does so for a moment, and each of our watches may ask once or twice meanwhile: refusals are of one moment, or something else is wrong.
+    assert max((each.at for each in refused), default=0.0) - min((each.at for each in refused), default=0.0) < 30
 
 
 def test_no_right_went_unused(
@@ -105,7 +105,7 @@ def test_no_right_went_unused(
     if missing := [name for name in BEFORE if f"test_e2e_{name}" not in ran]:
         pytest.skip(f"left out of this run: {', '.join(missing)}")
     # There are tens of thousands, most of them alike.
-    asked = {dataclasses.replace(each, code=0, reason="") for each in requests}
+    asked = {dataclasses.replace(each, code=0, reason="", at=0.0) for each in requests}
     unused = [right for right in rights if not any(right.serves(each) for each in asked)]
     excused = {(f"{NAMESPACE}:{excuse.account}", excuse.verb, excuse.resource) for excuse in EXCUSES}
     for right in sorted(unused, key=str):

@@ -20,7 +20,7 @@ from pathlib import Path
 from lab import processes
 
 COMMAND_TIMEOUT_SECONDS = 20.0
-READY_SECONDS = 20.0
+READY_SECONDS = 40.0
 POLL_SECONDS = 0.05
 STOP_SECONDS = 5.0
 IPV4, IPV6 = "ipv4", "ipv6"
