@@ -1,10 +1,15 @@
-"""`make bench`: every figure of docs/performance.md, one line each. `python -m bench NAME...` prints only these.
+"""Every figure of docs/performance.md, one line each, as `make bench` prints them.
+
+    python -m bench                   all of them
+    python -m bench controller arp    only these; `python -m bench.controller --help` says what one of them takes
 
 Close whatever else runs: the machine is measured as it is. Absolute figures depend on it; ratios between versions, taken in one run, do not.
 """
 
+import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 
 SUITES = {
     "allocation": ("bench.allocation",),
@@ -19,12 +24,16 @@ SUITES = {
 }
 
 
-def main(names: list[str]) -> int:
-    """Run the suites called `names`, or all; 1 if one of them failed."""
-    unknown = set(names) - SUITES.keys()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the suites that are named, or all; 1 if one of them failed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)}; all of them when left out")
+    names = parser.parse_args(argv).names
+    unknown = sorted(set(names) - SUITES.keys())
     if unknown:
-        print(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}", file=sys.stderr)
-        return 2
+        parser.error(f"no such suite: {', '.join(unknown)}; there are {', '.join(SUITES)}")
     failed = False
     for name, module in SUITES.items():
         if not names or name in names:
@@ -34,4 +43,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())

@@ -11,7 +11,7 @@ import gc
 import time
 import tracemalloc
 
-from bench import figures
+from bench import figures, limits
 from metallb_core.allocation import converge, ledger
 from metallb_core.domain import addresses, pools, services
 
@@ -62,9 +62,11 @@ def run(count: int, families: tuple[addresses.Family, ...], name: str, into: fig
 
 def main() -> int:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--services", type=int, default=100_000)
-    parser.add_argument("--runs", type=int, default=3)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.allocation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--services", type=limits.at_least(1), default=100_000, help="Services (default: %(default)s)")
+    parser.add_argument("--runs", type=limits.at_least(1), default=3, help="runs (default: %(default)s)")
     arguments = parser.parse_args()
     found = figures.Figures()
     both = (addresses.Family.IPV4, addresses.Family.IPV6)

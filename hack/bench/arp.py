@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 
-from bench import pair
+from bench import limits, pair
 from metallb_core.domain import addresses
 from metallb_speaker.packets import arp, ethernet
 
@@ -141,9 +141,18 @@ def _measure(cabling: pair.Pair, kind: str, count: int, others: int, privileged:
 
 def main() -> None:
     """Print one line for each row."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=3000, help="questions for each row")
-    parser.add_argument("--others", type=int, default=0, help="addresses announced besides the one asked for")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.arp", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--count", type=limits.at_least(2), default=3000, help="questions for each row (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--others",
+        type=limits.at_least(0),
+        default=0,
+        help="addresses announced besides the one asked for (default: %(default)s)",
+    )
     parser.add_argument("--privileged", action="store_true", help="let the process take real-time priority")
     parser.add_argument("--parent", choices=sorted(KINDS), help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from bench import pair
+from bench import limits, pair
 from lab.routers import frr, router
 from metallb_core.domain import addresses
 from metallb_speaker.bfd import settings
@@ -265,15 +265,30 @@ def measure(arguments: argparse.Namespace) -> int:
 
 def main() -> None:
     """Read the command line and measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--settings", default="300x3,100x3", help="interval in ms x multiplier, separated by commas")
-    parser.add_argument("--peer", default="frr", choices=("frr", "own"))
-    parser.add_argument("--burners", type=int, default=os.cpu_count() or 1, help="busy processes")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.bfd", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to watch (default: %(default)s)")
+    parser.add_argument(
+        "--settings",
+        default="300x3,100x3",
+        help="interval in ms x multiplier, separated by commas (default: %(default)s)",
+    )
+    parser.add_argument("--peer", default="frr", choices=("frr", "own"), help="the other end (default: %(default)s)")
+    parser.add_argument(
+        "--burners",
+        type=limits.at_least(0),
+        default=os.cpu_count() or 1,
+        help="busy processes (default: one for each core)",
+    )
     parser.add_argument("--equal", action="store_true", help="the parent does not stand back for its deadline process")
-    parser.add_argument("--side", default="", help="for this program's own use")
-    parser.add_argument("--busy", action="store_true", help="for this program's own use")
+    parser.add_argument("--side", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--busy", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    try:
+        _read(arguments.settings)
+    except ValueError:
+        parser.error(f"argument --settings: {arguments.settings!r} is not written as 300x3,100x3 is")
     if arguments.side:
         asyncio.run(_end(_read(arguments.settings), arguments.side, arguments.seconds, arguments.busy, arguments.equal))
         return

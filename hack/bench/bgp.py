@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bench import bgp_driver, bgp_speaker, figures, pair
+from bench import bgp_driver, bgp_speaker, figures, limits, pair
 from lab.routers import bird, router
 
 OURS, THEIRS = 64513, 64512
@@ -177,10 +177,16 @@ def idle(seconds: float) -> None:
 
 def main() -> None:
     """Print one line for each figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=3, help="starts of each size")
-    parser.add_argument("--changes", type=int, default=200, help="routes announced and withdrawn")
-    parser.add_argument("--idle-seconds", type=float, default=30.0)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.bgp", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=limits.at_least(0), default=3, help="starts of each size (default: %(default)s)")
+    parser.add_argument(
+        "--changes", type=limits.at_least(1), default=200, help="routes announced and withdrawn (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--idle-seconds", type=float, default=30.0, help="how long idle sessions are watched (default: %(default)s)"
+    )
     options = parser.parse_args()
     found = figures.Figures()
     for size in SIZES:

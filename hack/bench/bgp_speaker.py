@@ -142,9 +142,11 @@ async def run(node: str, restarting: bool) -> None:
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--node", default="node-a")
-    parser.add_argument("--restarting", action="store_true")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.bgp_speaker", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--node", default="node-a", help="the node it stands for (default: %(default)s)")
+    parser.add_argument("--restarting", action="store_true", help="begin as after a graceful restart")
     options = parser.parse_args()
     logging.basicConfig(stream=sys.stderr)
     log.configure("info", stream=sys.stderr.buffer)

@@ -19,7 +19,7 @@ import statistics
 import time
 from collections.abc import Mapping
 
-from bench import bgp, bgp_site, figures, pair
+from bench import bgp, bgp_site, figures, limits, pair
 from metallb_core.domain import services
 from metallb_core.kube import informer, resources
 from metallb_core.runtime import clock as clocks
@@ -169,11 +169,27 @@ async def run(cabling: pair.Pair, options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Print one line for each figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3, help="starts of each kind with 2,000 Services")
-    parser.add_argument("--many-runs", type=int, default=1, help="the same with 10,000")
-    parser.add_argument("--changes", type=int, default=200, help="Services given an address and deleted")
-    parser.add_argument("--idle-seconds", type=float, default=30.0)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.bgp_whole", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--runs",
+        type=limits.at_least(0),
+        default=3,
+        help="starts of each kind with 2,000 Services (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--many-runs", type=limits.at_least(0), default=1, help="the same with 10,000 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--changes",
+        type=limits.at_least(0),
+        default=200,
+        help="Services given an address and deleted (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--idle-seconds", type=float, default=30.0, help="how long the idle speaker is watched (default: %(default)s)"
+    )
     parser.add_argument("--profile", type=pathlib.Path, help="write a profile of the reconciler's first starts here")
     options = parser.parse_args()
     cabling = pair.Pair("bgw")

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bench import controller, figures
+from bench import controller, figures, limits
 from metallb_core.domain import conditions, services
 from metallb_core.kube import client as clients
 from metallb_core.kube import informer, resources
@@ -128,8 +128,10 @@ async def run(count: int, into: figures.Figures) -> None:
 
 def main() -> int:
     """Print the rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--services", type=int, default=2000)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.conditions", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--services", type=limits.at_least(1), default=2000, help="Services (default: %(default)s)")
     arguments = parser.parse_args()
     found = figures.Figures()
     asyncio.run(run(arguments.services, found))

@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 
-from bench import figures
+from bench import figures, limits
 from lab import apiserver
 from metallb_core.domain import services
 from metallb_core.kube import client as clients
@@ -182,9 +182,11 @@ async def run(count: int, into: figures.Figures) -> None:
 
 def main() -> int:
     """Print the rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--services", type=int, default=2000)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.controller", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=limits.at_least(1), default=3, help="runs (default: %(default)s)")
+    parser.add_argument("--services", type=limits.at_least(1), default=2000, help="Services (default: %(default)s)")
     arguments = parser.parse_args()
     found = figures.Figures()
     for number in range(arguments.runs):

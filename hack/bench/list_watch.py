@@ -26,7 +26,7 @@ import sys
 import time
 from typing import Any
 
-from bench import figures
+from bench import figures, limits
 from lab import apiserver
 from metallb_core.domain import services
 from metallb_core.kube import client as clients
@@ -213,9 +213,11 @@ async def measure_events(count: int, found: figures.Figures) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.list_watch")
-    parser.add_argument("--services", type=int, default=10_000)
-    parser.add_argument("--runs", type=int, default=3)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.list_watch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--services", type=limits.at_least(1), default=10_000, help="Services (default: %(default)s)")
+    parser.add_argument("--runs", type=limits.at_least(1), default=3, help="runs (default: %(default)s)")
     parser.add_argument("--write", choices=("create", "patch"), help=argparse.SUPPRESS)
     parser.add_argument("--repeat", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

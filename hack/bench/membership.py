@@ -1,8 +1,8 @@
 """Measures membership with real processes on loopback addresses, one line a figure.
 
-    python hack/bench/membership.py detect   a member dies: time until every survivor has dropped it
-    python hack/bench/membership.py stress   every core burning: members dropped that were alive (must be none)
-    python hack/bench/membership.py idle     memory and processor time of one member that has nothing to do
+    python -m bench.membership detect   a member dies: time until every survivor has dropped it
+    python -m bench.membership stress   every core burning: members dropped that were alive (must be none)
+    python -m bench.membership idle     memory and processor time of one member that has nothing to do
 
 Every process that is started is stopped by its own id, and every wait is bounded.
 """
@@ -20,6 +20,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from bench import limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "speaker" / "src"))
 
@@ -260,19 +262,32 @@ def _processor_seconds(pid: int) -> float:
 
 def main() -> None:
     """Read the command line and measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("detect", "stress", "idle", "member"))
-    parser.add_argument("--size", type=int, default=5, help="members")
-    parser.add_argument("--rounds", type=int, default=20, help="deaths to measure")
-    parser.add_argument("--seconds", type=float, default=120.0, help="how long to burn, or to watch")
-    parser.add_argument("--burners", type=int, default=0, help="busy processes; stress: one for each core unless given")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.membership", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", metavar="{detect,stress,idle}", choices=("detect", "stress", "idle", "member"))
+    parser.add_argument("--size", type=limits.at_least(1), default=5, help="members (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=limits.at_least(1), default=20, help="deaths to measure (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, help="how long to burn, or to watch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--burners",
+        type=limits.at_least(0),
+        default=0,
+        help="busy processes; stress: one for each core unless given (default: %(default)s)",
+    )
     parser.add_argument("--freeze", action="store_true", help="stop the victim instead of killing it: silent, TCP open")
-    parser.add_argument("--profile", default="fast", choices=("fast", "lan", "wan"))
+    parser.add_argument(
+        "--profile", default="fast", choices=("fast", "lan", "wan"), help="timings (default: %(default)s)"
+    )
     parser.add_argument("--secret", default="", help="secret text; empty means plaintext")
-    parser.add_argument("--name", default="")
-    parser.add_argument("--bind", default="")
-    parser.add_argument("--join", default="", type=lambda text: text.split(","))
-    parser.add_argument("--expect", type=int, default=0)
+    parser.add_argument("--name", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--bind", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--join", default="", type=lambda text: text.split(","), help=argparse.SUPPRESS)
+    parser.add_argument("--expect", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.what == "member":
         asyncio.run(_run_member(arguments))

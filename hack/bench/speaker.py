@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from bench import figures
+from bench import figures, limits
 from demo import bundle, repository, steps, workload
 from lab import cluster as clusters
 from tools import build as tools
@@ -144,9 +144,11 @@ def run(lab: clusters.Cluster, helm: pathlib.Path, home: pathlib.Path, runs: int
 
 def main() -> int:
     """Print the rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--services", type=int, default=2000)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.speaker", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=limits.at_least(1), default=5, help="power cuts (default: %(default)s)")
+    parser.add_argument("--services", type=limits.at_least(1), default=2000, help="Services (default: %(default)s)")
     arguments = parser.parse_args()
     lab = clusters.Cluster("bench")
     try:

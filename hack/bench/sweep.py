@@ -1,6 +1,6 @@
 """Ask for many addresses by ARP every 20 ms, and report how long each was silent. Runs on the client; standard library only.
 
-    python sweep.py --own 10.0.0.21 --interface eth0 --seconds 10 ADDRESS...
+    python hack/bench/sweep.py --own 10.0.0.21 --interface eth0 --seconds 10 ADDRESS...
 
 Prints `{"ADDRESS": silence in seconds, ...}`. A line or the end of standard input ends it early.
 """
@@ -16,12 +16,14 @@ import time
 
 def main() -> int:
     """Probe and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("addresses", nargs="+")
-    parser.add_argument("--own", required=True)
-    parser.add_argument("--interface", default="eth0")
-    parser.add_argument("--interval", type=float, default=0.02)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser = argparse.ArgumentParser(
+        prog="python hack/bench/sweep.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("addresses", nargs="+", metavar="ADDRESS", help="IPv4 addresses to ask for")
+    parser.add_argument("--own", required=True, help="IPv4 address of this client")
+    parser.add_argument("--interface", default="eth0", help="where to ask (default: %(default)s)")
+    parser.add_argument("--interval", type=float, default=0.02, help="seconds between questions (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long to ask (default: %(default)s)")
     arguments = parser.parse_args()
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
     raw.bind((arguments.interface, 0x0806))

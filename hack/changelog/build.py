@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -65,21 +67,39 @@ def release(root: Path, version: str, date: str) -> None:
             path.unlink()
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The command line."""
+def main(argv: Sequence[str] | None = None, *, program: str = "python3 hack/changelog/build.py") -> int:
+    """The command line, called by the name of `program`."""
+    parser = argparse.ArgumentParser(
+        prog=program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("version", metavar="VERSION", nargs="?", help="of the release, such as 0.1.0")
+    parser.add_argument("date", metavar="DATE", nargs="?", help="of the release, such as 2026-12-01")
+    options = parser.parse_args(argv)
+    if options.version is not None:
+        if not VERSION.fullmatch(options.version):
+            parser.error(f"{options.version!r} is not a version; write it as 1.2.3")
+        if not options.date:
+            parser.error(f"a release has a date, too: {options.version} 2026-12-01")
+        if not _is_date(options.date):
+            parser.error(f"{options.date!r} is not a date; write it as 2026-12-01")
     try:
-        if not arguments:
+        if options.version is None:
             print(section("Unreleased", fragments(ROOT / "changelog.d")), end="")
-        elif len(arguments) == 2:
-            release(ROOT, *arguments)
         else:
-            print("usage: build.py [VERSION DATE]", file=sys.stderr)
-            return 2
+            release(ROOT, options.version, options.date)
     except FragmentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
+def _is_date(text: str) -> bool:
+    try:
+        # Other ways to write a date are read, too.
+        return datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())

@@ -17,5 +17,6 @@ STEPS = (
 )
 
 if __name__ == "__main__":
-    statuses = [output.run(name, step.files, step.owned, sys.argv[1:]) for name, step in STEPS]
+    check = output.only_check("generate", __doc__)
+    statuses = [output.settle(name, step.files, step.owned, check=check) for name, step in STEPS]
     sys.exit(max(statuses))

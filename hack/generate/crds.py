@@ -32,4 +32,4 @@ def owned() -> Sequence[pathlib.Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(output.run("generate.crds", files, owned))
+    sys.exit(output.run("generate.crds", __doc__, files, owned))

@@ -138,4 +138,4 @@ def owned() -> Sequence[pathlib.Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(output.run("generate.manifests", files, owned))
+    sys.exit(output.run("generate.manifests", __doc__, files, owned))

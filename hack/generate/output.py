@@ -42,18 +42,25 @@ def write(wanted: Mapping[pathlib.Path, str], owned: Sequence[pathlib.Path]) -> 
             path.unlink()
 
 
-def run(
+def only_check(module: str, described: str | None, arguments: Sequence[str] | None = None) -> bool:
+    """The command line of `module`, which its docstring describes: whether it has `--check`. Ends the program after `--help` or a mistake."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}", description=described, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
+    return bool(parser.parse_args(arguments).check)
+
+
+def settle(
     module: str,
     generate: Callable[[], Mapping[pathlib.Path, str]],
     owned: Callable[[], Sequence[pathlib.Path]],
-    arguments: Sequence[str] | None = None,
+    *,
+    check: bool,
 ) -> int:
-    """The command line of a generator: write, or with `--check` compare. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog=f"python -m {module}")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
-    options = parser.parse_args(arguments)
+    """Write what the generator `module` says, or with `check` compare. Returns the exit status."""
     wanted = generate()
-    if not options.check:
+    if not check:
         write(wanted, owned())
         return 0
     complaints = stale(wanted, owned())
@@ -62,3 +69,13 @@ def run(
     if complaints:
         print(f"run: PYTHONPATH=hack python -m {module}", file=sys.stderr)
     return 1 if complaints else 0
+
+
+def run(
+    module: str,
+    described: str | None,
+    generate: Callable[[], Mapping[pathlib.Path, str]],
+    owned: Callable[[], Sequence[pathlib.Path]],
+) -> int:
+    """A generator as a program of its own. Returns the exit status."""
+    return settle(module, generate, owned, check=only_check(module, described))

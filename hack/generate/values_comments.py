@@ -70,4 +70,4 @@ def owned() -> Sequence[pathlib.Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(output.run("generate.values_comments", files, owned))
+    sys.exit(output.run("generate.values_comments", __doc__, files, owned))

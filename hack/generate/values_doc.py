@@ -51,4 +51,4 @@ def owned() -> Sequence[pathlib.Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(output.run("generate.values_doc", files, owned))
+    sys.exit(output.run("generate.values_doc", __doc__, files, owned))

@@ -103,4 +103,4 @@ def owned() -> Sequence[pathlib.Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(output.run("generate.values_schema", files, owned))
+    sys.exit(output.run("generate.values_schema", __doc__, files, owned))

@@ -173,14 +173,20 @@ def size(name: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line: one line for each image, with its size and the seconds it took."""
-    parser = argparse.ArgumentParser(prog="python -m images", description="build the images as OCI archives")
+    parser = argparse.ArgumentParser(
+        prog="python -m images", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="IMAGE", help=f"{', '.join(IMAGES)}; all of them when left out")
     parser.add_argument(
-        "--repository", default="quay.io/metallb", help="prefix of the controller's and speaker's names"
+        "--repository",
+        default="quay.io/metallb",
+        help="prefix of the controller's and speaker's names (default: %(default)s)",
     )
-    parser.add_argument("--tag", default="dev")
+    parser.add_argument("--tag", default="dev", help="their tag (default: %(default)s)")
     parser.add_argument("--base", help="a base image to pull, instead of the local one made from Debian packages")
-    parser.add_argument("--python", default=base.PYTHON, help="the Python version of the base image")
+    parser.add_argument(
+        "--python", default=base.PYTHON, help="the Python version of the base image (default: %(default)s)"
+    )
     parser.add_argument("--fresh", action="store_true", help="make the local base and the images anew")
     parser.add_argument("--wheels-only", action="store_true", help="only fill build/wheels")
     options = parser.parse_args(argv)

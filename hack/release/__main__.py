@@ -34,6 +34,7 @@ COMPONENTS = ("core", "controller", "speaker")
 BASE, PYTHON = "docker.io/library/python:3.13-slim", "3.13"
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 ARCHITECTURES = ("amd64", "arm64", "arm/v7")
+STEPS = ("version", "images", "index", "sign", "chart", "pages", "dry-run")
 VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?")
 
 
@@ -95,11 +96,18 @@ def push_chart(version: str, registry: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m release", description="the steps of a release")
-    parser.add_argument("step", choices=("version", "images", "index", "sign", "chart", "pages", "dry-run"))
-    parser.add_argument("version", help="with or without a v in front, as the git tag has it")
+    parser = argparse.ArgumentParser(
+        prog="python -m release", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("step", metavar="STEP", choices=STEPS, help=", ".join(STEPS))
+    parser.add_argument("version", metavar="VERSION", help="with or without a v in front, as the git tag has it")
     parser.add_argument("--registry", required=True, help="where images and chart go, such as ghcr.io/owner")
-    parser.add_argument("--architecture", choices=ARCHITECTURES, default=MACHINES.get(platform.machine()))
+    parser.add_argument(
+        "--architecture",
+        choices=ARCHITECTURES,
+        default=MACHINES.get(platform.machine()),
+        help="images: what they are for (default: this machine's, %(default)s)",
+    )
     parser.add_argument("--url", default="", help="pages: where the branch gh-pages is served")
     options = parser.parse_args(arguments)
     version, registry = options.version.removeprefix("v"), options.registry.lower()

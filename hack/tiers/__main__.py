@@ -1,15 +1,20 @@
 """Run the tiers, cheapest first, and print a table of what ran, for how long, and how it ended.
 
+    python -m tiers                            all of them
+    python -m tiers lint "model and fuzz"      only these
+
 - A failing tier does not stop the others: one run shows all there is to mend. The exit code is that of the whole.
 - A tier that cannot run (it needs root, say) is reported as skipped, with what it lacks; nothing is left out silently.
-- `python -m tiers NAME...` runs only these.
 """
 
+import argparse
 import dataclasses
 import os
+import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 PYTEST = (sys.executable, "-m", "pytest", "-q")
 FAST = "not netns and not apiserver and not lab and not gitops and not slow"
@@ -50,12 +55,18 @@ def run(tier: Tier) -> str:
     return "passed"
 
 
-def main(names: list[str]) -> int:
-    """Run the tiers called `names`, or all."""
-    unknown = set(names) - {tier.name for tier in TIERS}
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tiers that are named, or all."""
+    # As a shell takes them: some names are several words.
+    there = ", ".join(shlex.quote(tier.name) for tier in TIERS)
+    parser = argparse.ArgumentParser(
+        prog="python -m tiers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="TIER", help=f"{there}; all of them when left out")
+    names = parser.parse_args(argv).names
+    unknown = sorted(set(names) - {tier.name for tier in TIERS})
     if unknown:
-        print(f"no such tier: {', '.join(sorted(unknown))}; there are {', '.join(tier.name for tier in TIERS)}")
-        return 2
+        parser.error(f"no such tier: {', '.join(unknown)}; there are {there}")
     rows = []
     for tier in TIERS:
         if names and tier.name not in names:
@@ -71,4 +82,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())

@@ -1,6 +1,12 @@
 #!/usr/bin/env python3
 """Build, or find, the Go programs that the tests and the lab run.
 
+    python3 hack/tools/build.py                                 everything that tests need
+    python3 hack/tools/build.py etcd kubernetes/kube-apiserver  only these
+    python3 hack/tools/build.py --path etcd                     build if needed, then print the directories, one a line
+    python3 hack/tools/build.py --env                           the same as shell assignments (PATH, HELM_PLUGINS)
+    python3 hack/tools/build.py --list                          what exists already, and where; builds nothing
+
 Rules:
 - Every program is pinned by a `go.mod` in a folder of its own beside this file; nothing here names a version twice.
 - A result lives outside the checkout, under `<cache>/<tool>/<version>-<hash of go.mod, go.sum and sources>/`, so a
@@ -10,12 +16,6 @@ Rules:
 - The programs of one tool compile in one `go build`, because they share most of their packages.
 - A program in `$KUBEBUILDER_ASSETS` is used instead of building only when it reports the pinned minor version.
 - Only the standard library is imported: this runs before any virtual environment exists.
-
-    build.py                                     everything that tests need
-    build.py etcd kubernetes/kube-apiserver      only these
-    build.py --path etcd                         build if needed, then print the directories, one a line
-    build.py --env                               the same as shell assignments (PATH, HELM_PLUGINS)
-    build.py --list                              what exists already, and where; builds nothing
 """
 
 from __future__ import annotations
@@ -354,7 +354,7 @@ def resolve(names: Sequence[str]) -> list[tuple[Tool, list[str]]]:
             raise BuildError(f"{name}: {tool.folder} has no go.mod")
         matching = [known for known in tool.programs if not program or Path(known).name == program]
         if not matching:
-            raise BuildError(f"{name}: {tool_name} has {', '.join(tool.programs)}")
+            raise BuildError(f"{name}: no such program; {tool_name} has {', '.join(tool.programs)}")
         chosen.setdefault(tool_name, []).extend(matching)
     return [(TOOLS[name], list(dict.fromkeys(chosen[name]))) for name in TOOLS if name in chosen]
 
@@ -400,13 +400,27 @@ def _directories(found: dict[str, Path]) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; 0 when everything asked for exists at the end."""
-    parser = argparse.ArgumentParser(description="build or find the pinned Go programs")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="tool or tool/program; everything when left out")
+    parser = argparse.ArgumentParser(
+        prog="python3 hack/tools/build.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    on_demand = ", ".join(name for name, tool in TOOLS.items() if tool.on_demand)
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"tool or tool/program, of {', '.join(TOOLS)}; when left out all but those that are built on demand ({on_demand})",
+    )
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--path", action="store_true", help="print the directories of the programs")
     group.add_argument("--env", action="store_true", help="print shell assignments for PATH and HELM_PLUGINS")
     group.add_argument("--list", action="store_true", help="print what exists; build nothing")
     options = parser.parse_args(argv)
+    try:
+        resolve(options.names)
+    except BuildError as error:
+        parser.error(str(error))
     try:
         if options.list:
             for tool, programs in resolve(options.names or [name for name, tool in TOOLS.items() if exists(tool)]):

@@ -6,8 +6,10 @@ It plays one bare member on loopback that answers a push/pull and nothing else, 
 say: pings, gossip, suspicion, death, its own leaving. PROGRAM is the built peer; see main.go beside this file.
 """
 
+import argparse
 import json
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -105,9 +107,18 @@ def _capture(program: str, variant: str, options: list[str]) -> Iterator[tuple[s
 
 def main() -> None:
     """Print one sample of each kind of each variant."""
+    parser = argparse.ArgumentParser(
+        prog="python hack/tools/memberlist/capture.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("program", metavar="PROGRAM", help="the built peer")
+    program = parser.parse_args().program
+    if shutil.which(program) is None:
+        parser.error(f"no such program: {program}; `python3 hack/tools/build.py --list memberlist` says where it is")
     found: dict[str, str] = {}
     for variant, options in _VARIANTS.items():
-        for what, data in _capture(sys.argv[1], variant, options):
+        for what, data in _capture(program, variant, options):
             found.setdefault(f"{variant} {what}", data.hex())
     print(json.dumps(found, indent=4))
 
