@@ -129,6 +129,22 @@ class Steps:
         document = json.loads(self.lab.kubectl("get", "service", name, "--output=json"))
         return [entry["ip"] for entry in document["status"]["loadBalancer"].get("ingress", [])]
 
+    def every_address(self) -> dict[str, list[str]]:
+        """The load balancer addresses of every Service of that type."""
+        return {
+            item["metadata"]["name"]: [entry["ip"] for entry in item["status"]["loadBalancer"].get("ingress", [])]
+            for item in self.items("services")
+            if item["spec"]["type"] == "LoadBalancer"
+        }
+
+    def left(self) -> list[str]:
+        """What there is of us outside any namespace, and whether the API server still offers our kinds, which it does a moment longer."""
+        kinds = "namespaces,customresourcedefinitions,validatingwebhookconfigurations"
+        groups = [each["name"] for each in json.loads(self.lab.kubectl("get", "--raw", "/apis"))["groups"]]
+        return [
+            name for name in (*self.lab.kubectl("get", kinds, "--output=name").split(), *groups) if "metallb" in name
+        ]
+
     def wait_addresses(self, name: str, count: int, seconds: float = 30) -> list[str]:
         """Wait until a Service has `count` addresses."""
         found = wait_for(

@@ -83,16 +83,8 @@ def remove(do: steps.Steps) -> None:
         do.helm("uninstall", "metallb", "--namespace", NAMESPACE)
     kubectl("delete", "--filename", MANIFEST, "--ignore-not-found", "--wait=false")
     kubectl("delete", "pods", "--all", "--namespace", NAMESPACE, "--grace-period=0", "--force")
-    steps.wait_for("the namespace and the definitions are gone", 150, lambda: not left(do))
-    # Owned by the controller's ClusterRole, so nobody has to remember it.
-    steps.wait_for("the webhook's registration is gone", 120, lambda: not registration(do))
-
-
-def left(do: steps.Steps) -> list[str]:
-    """What there is of us, and whether the API server still offers our kinds: it does so for a moment after their definitions have gone."""
-    names = do.lab.kubectl("get", "namespaces,crds", "--output=name").split()
-    groups = [each["name"] for each in json.loads(do.lab.kubectl("get", "--raw", "/apis"))["groups"]]
-    return [name for name in (*names, *groups) if "metallb" in name]
+    # The webhook's registration is owned by the controller's ClusterRole, so nobody has to remember it.
+    steps.wait_for("nothing of ours is left", 150, lambda: not do.left())
 
 
 def registration(do: steps.Steps) -> str:
@@ -120,7 +112,7 @@ def repeat(do: steps.Steps, tell: Callable[[str], None], what: str, once: Callab
     """Run `once` on a cluster without us, `TIMES` times; the first failure is one too many."""
     took = []
     for number in range(TIMES):
-        assert not left(do)
+        assert not do.left()
         started = time.monotonic()
         try:
             once()

@@ -13,19 +13,10 @@ MANIFEST = ROOT / "config/manifests/metallb-native.yaml"
 DEFINITION = "ipaddresspools.metallb.io"
 
 
-def everything(do: steps.Steps) -> dict[str, list[str]]:
-    """The addresses of all Services."""
-    return {
-        item["metadata"]["name"]: [entry["ip"] for entry in item["status"]["loadBalancer"]["ingress"]]
-        for item in do.items("services")
-        if item["spec"]["type"] == "LoadBalancer"
-    }
-
-
 def test_uninstall_keeps_definitions_and_own_objects(lab: cluster.Cluster, do: steps.Steps) -> None:
     every = lab.plan.pool_ipv4
     do.apply(workload.pool("own", f"{every[110]}-{every[111]}"))
-    before = everything(do)
+    before = do.every_address()
     do.helm("uninstall", "metallb", "--namespace", NAMESPACE, "--wait", "--timeout", "2m")
     steps.wait_for("our pods are gone", 60, lambda: not do.items("pods", namespace=NAMESPACE))
     names = lab.kubectl("get", "ipaddresspools,l2advertisements", "--namespace", NAMESPACE, "--output=name").split()
@@ -38,7 +29,7 @@ def test_uninstall_keeps_definitions_and_own_objects(lab: cluster.Cluster, do: s
         lambda: "metallb" not in lab.kubectl("get", "validatingwebhookconfigurations", "--output=name"),
     )
     # A Service keeps what it has been given for whoever comes next; nobody answers for it.
-    assert everything(do) == before
+    assert do.every_address() == before
     for addresses in before.values():
         do.wait_silent(addresses[0])
 
@@ -49,12 +40,12 @@ def test_manifest_takes_over(lab: cluster.Cluster, do: steps.Steps) -> None:
 
 
 def apply_manifest_then_pools(lab: cluster.Cluster, do: steps.Steps) -> None:
-    before = everything(do)
+    before = do.every_address()
     lab.kubectl("apply", "--filename", MANIFEST)
     do.wait_rollout("controller", NAMESPACE)
     do.wait_rollout("speaker", NAMESPACE, "daemonset")
     steps.pause(2)
-    assert everything(do) == before, "no pool yet is no reason to take an address away"
+    assert do.every_address() == before, "no pool yet is no reason to take an address away"
     ranges = json.loads(workload.values(workload.Plan(image_tag=bundle.chart_version(), pools=pool_ranges(lab))))
     pool = {**workload.pool("kept", *ranges["ipAddressPools"][0]["spec"]["addresses"])}
     advertisement = workload.advertisement("kept")
@@ -84,10 +75,10 @@ def test_manifest_does_not_drift(lab: cluster.Cluster, do: steps.Steps) -> None:
 
 
 def test_manifest_applies_again_without_a_ripple(lab: cluster.Cluster, do: steps.Steps) -> None:
-    before, pods = everything(do), lab.kubectl("get", "pods", "--namespace", NAMESPACE, "--output=name")
+    before, pods = do.every_address(), lab.kubectl("get", "pods", "--namespace", NAMESPACE, "--output=name")
     lab.kubectl("apply", "--filename", MANIFEST)
     steps.pause(1)
-    assert everything(do) == before
+    assert do.every_address() == before
     assert lab.kubectl("get", "pods", "--namespace", NAMESPACE, "--output=name") == pods
 
 
@@ -101,9 +92,9 @@ def test_nothing_was_forbidden(lab: cluster.Cluster, do: steps.Steps) -> None:
 
 def test_removal_of_the_manifest_takes_no_address(lab: cluster.Cluster, do: steps.Steps) -> None:
     """It takes the pools, while the controller may still run. What is installed next goes on with what Services have."""
-    before = everything(do)
+    before = do.every_address()
     assert all(before.values())
     lab.kubectl("delete", "--filename", MANIFEST, "--timeout=120s")
     assert DEFINITION not in lab.kubectl("get", "crds", "--output=name")
-    assert everything(do) == before
+    assert do.every_address() == before
     apply_manifest_then_pools(lab, do)

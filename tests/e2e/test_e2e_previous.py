@@ -60,7 +60,7 @@ def user(
         for component in ("controller", "speaker"):
             document[component]["image"]["tag"] = previous.TAG
         found.install(url, json.dumps(document))
-        tell(f"previous version: {built.name}, with {len(definitions(lab))} definitions")
+        tell(f"previous version: {built.name}, with {len(definitions(do))} definitions")
         repository.package(helm, CHART, folder)
         repository.index(helm, folder, url)
         yield found
@@ -78,16 +78,11 @@ def remove_everything(do: steps.Steps) -> None:
     """Take away what earlier tests installed, either way, and the definitions with it."""
     do.helm("uninstall", "metallb", "--namespace", NAMESPACE, "--ignore-not-found")
     do.lab.kubectl("delete", "--filename", MANIFEST, "--ignore-not-found")
-    steps.wait_for("nothing of ours is left", 150, lambda: not left(do.lab))
+    steps.wait_for("nothing of ours is left", 150, lambda: not do.left())
 
 
-def left(lab: cluster.Cluster) -> list[str]:
-    kinds = "namespaces,customresourcedefinitions,validatingwebhookconfigurations"
-    return [name for name in lab.kubectl("get", kinds, "--output=name").split() if "metallb" in name]
-
-
-def definitions(lab: cluster.Cluster) -> list[str]:
-    return [name for name in left(lab) if name.startswith("customresourcedefinition")]
+def definitions(do: steps.Steps) -> list[str]:
+    return [name for name in do.left() if name.startswith("customresourcedefinition")]
 
 
 def stale(lab: cluster.Cluster) -> str:
@@ -98,15 +93,6 @@ def stale(lab: cluster.Cluster) -> str:
         return lab.kubectl("diff", "--server-side", "--force-conflicts", manager, "--filename", folder)
     except subprocess.CalledProcessError as error:
         return str(error.stdout) + str(error.stderr)
-
-
-def everything(do: steps.Steps) -> dict[str, list[str]]:
-    """The addresses of all Services."""
-    return {
-        item["metadata"]["name"]: [entry["ip"] for entry in item["status"]["loadBalancer"].get("ingress", [])]
-        for item in do.items("services")
-        if item["spec"]["type"] == "LoadBalancer"
-    }
 
 
 def images(do: steps.Steps) -> set[str]:
@@ -191,7 +177,7 @@ def test_upgrade_from_the_previous_version(
         workload.service("tenant", annotations={"metallb.io/address-pool": "own"}),
     )
     do.wait_addresses("tenant", 1)
-    before = everything(do)
+    before = do.every_address()
     assert {name: before[name] for name in standing} == standing
     do.wait_announced(workload.ECHO, before[workload.ECHO][0])
     do.fetch(before["tenant"][0])
@@ -213,7 +199,7 @@ def test_upgrade_from_the_previous_version(
         run(user, "upgrade", file)
         steps.wait_for("only pods of this version", 60, lambda: images(do) == of_tag(bundle.chart_version()))
     check_traffic(probe.silence, "upgrade from the previous version", tell)
-    assert everything(do) == before
+    assert do.every_address() == before
     assert stale(lab) == ""
     assert arguments(do) >= set(documented_flags()["extraArgs"])
     newer = listed(user)
@@ -240,12 +226,12 @@ def test_rollback_to_the_previous_version(
     newer = listed(user)
     do.apply(workload.service("made-by-this"))
     do.wait_addresses("made-by-this", 1)
-    before = everything(do)
+    before = do.every_address()
     with do.probing(before[workload.ECHO][0], PROBE_SECONDS) as probe:
         run(user, "rollback", pathlib.Path())
         steps.wait_for("only pods of the previous version", 60, lambda: images(do) == of_tag(previous.TAG))
     check_traffic(probe.silence, "rollback to the previous version", tell)
-    assert everything(do) == before
+    assert do.every_address() == before
     assert stale(lab) == ""
     older = listed(user)
     assert labelled(do, {kind for kind, _ in older | newer}) <= older
