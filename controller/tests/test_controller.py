@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -340,3 +341,19 @@ async def test_addresses_outlive_an_installation_whose_pools_come_later(world: W
         world.pool("b", "192.0.2.4/30")
         await world.wait(lambda: world.address("newcomer"))
     assert [world.address(name) for name in ("first", "second", "newcomer")] == ["192.0.2.4", "192.0.2.0", "192.0.2.1"]
+
+
+async def test_what_failed_in_an_outage_is_tried_again_when_it_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world.controller() as one:
+        await world.wait(lambda: not one.failing())
+        retried: list[object] = []
+        for queue in (one._queue, one._pool_status.queue, one._announcing.queue):
+            monkeypatch.setattr(queue, "retry_failed", functools.partial(retried.append, queue))
+        await world.server.stop()
+        await world.wait(lambda: one._services.problem)
+        assert retried == []
+        await world.server.start()
+        await world.wait(lambda: one._services.problem is None)
+    assert retried == [one._queue, one._pool_status.queue, one._announcing.queue]

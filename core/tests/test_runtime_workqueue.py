@@ -167,6 +167,26 @@ async def test_a_change_does_not_wait_for_a_failure_s_delay() -> None:
         assert len(bench.handled) == count + 1, "the old date is void"
 
 
+async def test_what_failed_is_tried_again_when_its_cause_is_over() -> None:
+    async with running() as bench:
+        bench.fails["a"] = 12
+        bench.queue.add("a")
+        bench.queue.add("b")
+        await bench.clock.advance(8)
+        assert bench.queue.failures("a") > 8
+        bench.fails["a"] = 1
+        count = len(bench.handled)
+        bench.queue.retry_failed()
+        await bench.clock.settle()
+        assert [key for key, _ in bench.handled[count:]] == ["a"], "what did not fail is left alone"
+        # It failed once more, which is a first time now.
+        await bench.clock.advance(0.005)
+        assert [key for key, _ in bench.handled[count:]] == ["a", "a"]
+        assert bench.queue.failures("a") == 0
+        await bench.clock.advance(100)
+        assert len(bench.handled) == count + 2, "the old date is void"
+
+
 async def test_a_handler_may_ask_for_another_turn() -> None:
     async with running() as bench:
         bench.answers["a"] = 5.0

@@ -1,5 +1,7 @@
 """One speaker put together, without its processes: what it looks at again, and how long it may take to stop."""
 
+import functools
+
 import prometheus_client
 import pytest
 
@@ -107,3 +109,16 @@ async def test_the_words_of_others_are_not_answered_at_once(
 def test_stopping_gives_each_protocol_its_time(drain: float, linger: float, seconds: float) -> None:
     chosen = place.Place(node="n1", namespace="metallb-system", bgp_drain=drain, linger=linger)
     assert main.stop_seconds(chosen) == seconds
+
+
+def test_what_failed_in_an_outage_is_tried_again_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Marks(monkeypatch).speaker
+    retried: list[str] = []
+    for name in ("statuses", "bgp_statuses"):
+        queue = getattr(one._reports, name)
+        monkeypatch.setattr(queue, "retry_failed", functools.partial(retried.append, name))
+    followed = one._sources.services
+    followed._complain("no answer")
+    assert retried == []
+    followed._opened()
+    assert retried == ["statuses", "bgp_statuses"]

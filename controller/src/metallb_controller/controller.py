@@ -80,7 +80,12 @@ class Controller:
         self._config_changed = asyncio.Event()
         namespace = settings.namespace
         self._services = following.follow(
-            client, resources.SERVICES_WITH_CONDITIONS, on_change=self._service_changed, clock=clock, logger=LOG
+            client,
+            resources.SERVICES_WITH_CONDITIONS,
+            on_change=self._service_changed,
+            on_recovered=self._server_is_back,
+            clock=clock,
+            logger=LOG,
         )
         self._configuration = configuration.Configuration(
             client, clock, namespace, on_changed=self._config_changed.set, on_pool=self._pool_written
@@ -316,6 +321,10 @@ class Controller:
         if self._leading:
             # Whoever changed the counters, they are put right.
             self._pool_status.changed(frozenset({name}))
+
+    def _server_is_back(self) -> None:
+        for queue in (self._queue, self._pool_status.queue, self._announcing.queue):
+            queue.retry_failed()
 
     # The queue
 

@@ -55,6 +55,11 @@ class Reports:
         self.bgp_statuses: Queue = workqueue.Workqueue(clock, workers=WRITERS, handler=write_bgp, on_error=on_error)
         self.refusals: Queue = workqueue.Workqueue(clock, workers=1, handler=self._tell, on_error=on_error)
 
+    def retry_failed(self) -> None:
+        """Write now what could not be written: the API server is back."""
+        for queue in (self.statuses, self.bgp_statuses):
+            queue.retry_failed()
+
     def outcome(self, key: services.ServiceKey, outcome: reconcile.Outcome) -> None:
         """A decision about a Service changed."""
         place = (key, outcome.protocol)

@@ -28,7 +28,10 @@ Informer = informer.Informer[Any, Any, Any]
 
 
 class Sources:
-    """See the module. Each `on_*` is an informer's `on_change(key, old, new)`. `member_labels` empty: the speakers' pods are not followed."""
+    """See the module. `on_server_back()`: the API server answers again. Each other `on_*` is an informer's `on_change(key, old, new)`.
+
+    `member_labels` empty: the speakers' pods are not followed.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Sources:
         node: str,
         member_labels: str,
         on_service: Callable[[services.ServiceKey, object, object], None],
+        on_server_back: Callable[[], None],
         on_slice: Callable[[Named, endpoints.EndpointSlice | None, endpoints.EndpointSlice | None], None],
         on_node: Callable[[str, nodes.Node | None, nodes.Node | None], None],
         on_pool: Callable[[Named, v1beta1.IPAddressPool | None, v1beta1.IPAddressPool | None], None],
@@ -66,11 +70,15 @@ class Sources:
             )
 
         def everywhere(
-            resource: resources.Resource[W, K, V], on_change: Callable[[K, V | None, V | None], None]
+            resource: resources.Resource[W, K, V],
+            on_change: Callable[[K, V | None, V | None], None],
+            on_recovered: Callable[[], None] | None = None,
         ) -> informer.Informer[W, K, V]:
-            return following.follow(client, resource, on_change=on_change, clock=clock, logger=LOG)
+            return following.follow(
+                client, resource, on_change=on_change, on_recovered=on_recovered, clock=clock, logger=LOG
+            )
 
-        self.services = everywhere(resources.SERVICES, on_service)
+        self.services = everywhere(resources.SERVICES, on_service, on_server_back)
         self.slices = everywhere(resources.ENDPOINT_SLICES, on_slice)
         self.nodes = everywhere(resources.NODES, on_node)
         self.pools = ours(resources.IP_ADDRESS_POOLS, on_pool)

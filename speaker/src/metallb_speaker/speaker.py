@@ -106,6 +106,7 @@ class Speaker:
             node=where.node,
             member_labels=where.member_labels if where.has_members else "",
             on_service=self._service_changed,
+            on_server_back=self._server_is_back,
             on_slice=self._slice_changed,
             on_node=self._node_changed,
             on_pool=self._pool_changed,
@@ -295,6 +296,9 @@ class Speaker:
         self._reconciler.mark_all()
 
     # What informers say
+
+    def _server_is_back(self) -> None:
+        self._reports.retry_failed()
 
     def _service_changed(self, key: services.ServiceKey, _old: object, _new: object) -> None:
         self._instruments.updates.inc()

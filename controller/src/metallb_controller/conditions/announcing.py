@@ -85,7 +85,7 @@ class Announcing:
         self._speakers = follow(sources.SPEAKERS, self._speaker_changed, namespace)
         for each in (self._layer2, self._bgp, self._slices):
             each.store.index(BY_SERVICE, _service_of)
-        self._queue: workqueue.Workqueue[services.ServiceKey] = workqueue.Workqueue(
+        self.queue: workqueue.Workqueue[services.ServiceKey] = workqueue.Workqueue(
             clock, workers=WORKERS, handler=self._settle, on_error=on_error, retry=RETRY
         )
 
@@ -103,7 +103,7 @@ class Announcing:
         try:
             self._mark(self._services.keys())
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._queue.run())
+                group.create_task(self.queue.run())
                 group.create_task(self._mark_others())
         finally:
             self._leading = False
@@ -124,7 +124,7 @@ class Announcing:
         if new is None:
             self._forget(key)
         elif self._leading and self._concerns(new):
-            self._queue.add_after(key, FIRST_SECONDS)
+            self.queue.add_after(key, FIRST_SECONDS)
 
     def configured(self) -> None:
         """Another configuration is in force."""
@@ -138,14 +138,14 @@ class Announcing:
         for each in (old, new):
             if each is not None:
                 self._moved[each.service] = now
-                self._queue.add_after(each.service, FIRST_SECONDS)
+                self.queue.add_after(each.service, FIRST_SECONDS)
 
     def _slice_changed(self, _key: object, old: sources.Serving | None, new: sources.Serving | None) -> None:
         if old == new or not self._leading:
             return
         for each in (old, new):
             if each is not None and not self._announcers(each.service):
-                self._queue.add_after(each.service, SETTLE_SECONDS)
+                self.queue.add_after(each.service, SETTLE_SECONDS)
 
     def _node_changed(self, _key: object, old: nodes.Node | None, new: nodes.Node | None) -> None:
         if old != new:
@@ -167,7 +167,7 @@ class Announcing:
         for key in keys:
             service = self._services.get(key)
             if service is not None and self._concerns(service):
-                self._queue.add(key)
+                self.queue.add(key)
 
     # One Service
 

@@ -1,4 +1,7 @@
-"""Informers that tell of their troubles in the log: once when one begins, once when it is over, and of each object that cannot be read."""
+"""Informers that tell of their troubles in the log: once when one begins, once when it is over, and of each object that cannot be read.
+
+That one is over is told to others too (`on_recovered`): what failed in an outage need not wait for its turn to be tried again.
+"""
 
 from collections.abc import Callable, Hashable
 from typing import TypeVar
@@ -22,12 +25,15 @@ def follow(
     namespace: str | None = None,
     label_selector: str | None = None,
     field_selector: str | None = None,
+    on_recovered: Callable[[], None] | None = None,
 ) -> informer.Informer[Wire, Key, Obj]:
     """An informer of `resource` that complains to `logger`; the rest as for Informer."""
 
     def problem(text: str | None) -> None:
         if text is None:
             logger.info("followed again", resource=resource.label)
+            if on_recovered is not None:
+                on_recovered()
         else:
             logger.warn("cannot be followed; what is known stays in force", resource=resource.label, problem=text)
 

@@ -107,6 +107,13 @@ class Workqueue(Generic[K]):
         if self._timers[0][2] == key:
             self._timer_changed.set()
 
+    def retry_failed(self) -> None:
+        """Have every key that failed handled now, and count failures anew, also of those that are being handled: what they failed of is over."""
+        failed, self._failures = self._failures, {}
+        for key in failed:
+            if key in self._due:
+                self.add(key)
+
     def forget(self, key: K) -> None:
         """Drop the key's failures and later date, for an object that is gone."""
         self._failures.pop(key, None)
