@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from metallb_controller import reconcile
-from metallb_core.allocation import converge
+from metallb_core.allocation import converge, request
 from metallb_core.config import compiled
 from metallb_core.domain import services
 from metallb_core.kube import errors, store
@@ -200,6 +200,20 @@ async def test_an_address_goes_after_a_while(bench: Bench) -> None:
     assert await bench.reconciler.reconcile(web) is None
     assert bench.api.written == [("web", [])]
     assert bench.events.told == ["ClearAssignment", "AllocationFailed"]
+
+
+async def test_an_address_of_a_pool_never_seen_has_longer(bench: Bench) -> None:
+    """As after a restart, where one tool has applied its pools and another has not yet."""
+    other = dataclasses.replace(
+        HELD, ingress=builders.listed("198.51.100.1"), annotations={request.ALLOCATED_FROM: "other"}
+    )
+    web = bench.show(other)
+    assert await bench.reconciler.reconcile(web) == reconcile.UNSEEN_POOL_SECONDS
+    await bench.clock.advance(converge.POOL_SECONDS)
+    assert await bench.reconciler.reconcile(web) == reconcile.UNSEEN_POOL_SECONDS - converge.POOL_SECONDS
+    await bench.clock.advance(reconcile.UNSEEN_POOL_SECONDS)
+    assert await bench.reconciler.reconcile(web) is None
+    assert bench.api.written == [("web", ["192.0.2.0"])]
 
 
 async def test_an_address_whose_pool_comes_back_stays_and_nothing_is_told(bench: Bench) -> None:

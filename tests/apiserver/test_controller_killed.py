@@ -92,7 +92,8 @@ def server() -> Iterator[apiserver.ApiServer]:
 IMPATIENT = """
 import runpy
 from metallb_core.allocation import converge
-converge.POOL_SECONDS = 0.1
+from metallb_controller import reconcile
+converge.POOL_SECONDS = reconcile.UNSEEN_POOL_SECONDS = 0.1
 runpy.run_module("metallb_controller", run_name="__main__", alter_sys=True)
 """
 

@@ -27,6 +27,8 @@ from metallb_core.runtime import clock, log
 
 LOG = log.get("allocation")
 LOOK_AGAIN_SECONDS = 1.0
+UNSEEN_POOL_SECONDS = 30.0
+"""The hold of an address of a pool that this process has never seen: other tools may apply other pools, each in its time."""
 
 
 def patch(
@@ -83,6 +85,8 @@ class Reconciler:
         self._config = compiled.EMPTY
         self._written_on: dict[services.ServiceKey, str] = {}
         self._noticed: dict[services.ServiceKey, float] = {}
+        # Names of all pools that were ever in force here.
+        self._pools_seen: set[str] = set()
         # Services that lose an address unless that is cured, and since when.
         self._losing: dict[services.ServiceKey, float] = {}
         self._told: dict[services.ServiceKey, frozenset[converge.EventIntent]] = {}
@@ -104,6 +108,7 @@ class Reconciler:
         self._waiting = waiting.Waiting()
         self._config = config
         self.book.set_pools(config.pools)
+        self._pools_seen |= config.pools.keys()
         for service in sorted(self._services.values(), key=_seniority):
             if converge.is_ours(service, self._class):
                 self.book.observe(service)
@@ -114,6 +119,7 @@ class Reconciler:
     def configure(self, config: compiled.Config) -> None:
         """A new configuration is in force: look again at the Services it can affect, those that hold addresses of changed pools first."""
         before, self._config = self._config, config
+        self._pools_seen |= config.pools.keys()
         changed = self.book.set_pools(config.pools) | (before.left_out ^ config.left_out)
         if not changed:
             return
@@ -178,12 +184,14 @@ class Reconciler:
         if not plan.hold:
             self._losing.pop(service.key, None)
             return None
-        now = self._clock.monotonic()
+        now, hold = self._clock.monotonic(), plan.hold
+        if hold >= converge.POOL_SECONDS and request.annotation(service, request.ORIGIN) not in {"", *self._pools_seen}:
+            hold = max(hold, UNSEEN_POOL_SECONDS)
         if service.key not in self._losing:
             self._losing[service.key] = now
             why = "; ".join(event.message for event in plan.events if event.reason == "ClearAssignment")
-            LOG.warn("about to lose an address", service=str(service.key), seconds=plan.hold, why=why)
-        left = self._losing[service.key] + plan.hold - now
+            LOG.warn("about to lose an address", service=str(service.key), seconds=hold, why=why)
+        left = self._losing[service.key] + hold - now
         if left > 0:
             return left
         return None if await self._stands() else LOOK_AGAIN_SECONDS
