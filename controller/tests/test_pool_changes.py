@@ -351,3 +351,18 @@ async def test_many_who_ask_at_once_are_one_request(asked: Asked) -> None:
     await clock.advance(installation.ASK_AGAIN_SECONDS)
     assert await installed.stands()
     assert len(server.requests) == 2
+
+
+async def test_what_was_refused_long_ago_says_nothing(asked: Asked) -> None:
+    server, clock, installed = asked
+    server.fail(403, times=1, plural="deployments")
+    assert not await installed.stands()
+    await clock.advance(86400.0)
+    server.fail(404, times=1, plural="deployments")
+    assert not await installed.stands()
+    server.put("apps", "deployments", {"metadata": {"name": DEPLOYMENT, "namespace": HOME}})
+    await clock.advance(installation.ASK_AGAIN_SECONDS)
+    assert await installed.stands()
+    server.remove("apps", "deployments", DEPLOYMENT, HOME)
+    await clock.advance(installation.GIVE_UP_SECONDS - 1)
+    assert not await installed.stands(), "from when it was there, not from when it was not"

@@ -82,7 +82,11 @@ class Bench:
 
     async def _stands(self) -> bool:
         self.asked += 1
+        await self.meanwhile()
         return self.standing
+
+    async def meanwhile(self) -> None:
+        """What happens while the API server is asked whether the installation stands."""
 
     def _requeue(self, keys: Iterable[services.ServiceKey]) -> None:
         self.requeued.extend(keys)
@@ -283,3 +287,94 @@ async def test_of_two_sharers_changed_one_after_the_other_both_keep_the_address(
     for key in keys:
         assert await bench.reconciler.reconcile(key) is None
     assert bench.api.written == []
+
+
+def elsewhere(bench: Bench) -> None:
+    """The pool goes, and another one is there."""
+    other = builders.pool_object("other", "198.51.100.0/31")
+    bench.reconciler.configure(compiled.compile(compiled.Resources(pools=(other,))))
+
+
+@pytest.mark.parametrize("what", ["given-to-another", "deleted", "cured"])
+async def test_what_happens_while_the_api_server_is_asked_counts(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    web = bench.show(HELD)
+    before = bench.reconciler._config
+    elsewhere(bench)
+    assert await bench.reconciler.reconcile(web)
+    await bench.clock.advance(converge.POOL_SECONDS)
+
+    async def meanwhile() -> None:
+        monkeypatch.undo()
+        if what == "given-to-another":
+            await bench.reconciler.reconcile(bench.show(pending("new")))
+        elif what == "deleted":
+            bench.reconciler.observed(web, bench.store.remove(web), None)
+        else:
+            bench.reconciler.configure(before)
+
+    monkeypatch.setattr(bench, "meanwhile", meanwhile)
+    assert await bench.reconciler.reconcile(web) == 0.0
+    assert await bench.reconciler.reconcile(web) is None
+    assert bench.reconciler.book.reserved(web) == (
+        (builders.listed("198.51.100.1")) if what == "given-to-another" else ()
+    )
+    assert (
+        bench.api.written
+        == {
+            "given-to-another": [("new", ["198.51.100.0"]), ("web", ["198.51.100.1"])],
+            "deleted": [],
+            "cured": [],
+        }[what]
+    )
+
+
+async def test_the_next_loss_has_its_own_time(bench: Bench) -> None:
+    """The pool that the Service was moved to goes before the Service was looked at again."""
+    web = bench.show(HELD)
+    elsewhere(bench)
+    assert await bench.reconciler.reconcile(web)
+    await bench.clock.advance(converge.POOL_SECONDS)
+    assert await bench.reconciler.reconcile(web) is None
+    assert bench.api.written == [("web", ["198.51.100.0"])]
+    no_pools(bench)
+    moved = builders.service("web", holds="198.51.100.0", held_from="other")
+    bench.show(dataclasses.replace(moved, resource_version="2"))
+    assert await bench.reconciler.reconcile(web) == converge.POOL_SECONDS
+
+
+async def test_a_clash_does_not_wait_for_the_installation_and_has_a_second_of_its_own(bench: Bench) -> None:
+    first, second = (
+        dataclasses.replace(
+            builders.service(name, holds="192.0.2.0", held_from="pool", share="key", on=port), resource_version="1"
+        )
+        for name, port in (("first", "TCP/53"), ("second", "UDP/53"))
+    )
+    bench.show(first)
+    key = bench.show(second)
+    before, bench.standing = bench.reconciler._config, False
+    no_pools(bench)
+    assert await bench.reconciler.reconcile(key) == converge.POOL_SECONDS
+    await bench.clock.advance(2.0)
+    bench.reconciler.configure(before)
+    bench.show(dataclasses.replace(second, ports=first.ports, resource_version="2"))
+    assert await bench.reconciler.reconcile(key) == converge.SHARING_SECONDS
+    await bench.clock.advance(converge.SHARING_SECONDS)
+    assert await bench.reconciler.reconcile(key) is None
+    assert bench.api.written == [("second", ["192.0.2.1"])]
+    assert bench.asked == 0
+
+
+@pytest.mark.parametrize("how", ["deleted", "begun-anew"])
+async def test_a_service_or_leader_that_comes_anew_has_the_whole_time(bench: Bench, how: str) -> None:
+    web = bench.show(HELD)
+    no_pools(bench)
+    assert await bench.reconciler.reconcile(web)
+    await bench.clock.advance(converge.POOL_SECONDS - 1)
+    if how == "deleted":
+        bench.reconciler.observed(web, bench.store.remove(web), None)
+        bench.show(dataclasses.replace(HELD, resource_version="2"))
+    else:
+        bench.reconciler.begin(compiled.EMPTY)
+    assert await bench.reconciler.reconcile(web) == converge.POOL_SECONDS

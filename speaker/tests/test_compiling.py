@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import types
 from collections.abc import AsyncIterator
 
@@ -41,7 +42,15 @@ class Bench:
         self.compiling.configure()
 
     def _configured(self, config: compiled.Config) -> None:
-        self.brought.append(sorted(config.pools))
+        self.brought.append(sorted([*config.pools, *(each.name for each in config.l2)]))
+
+    def advertisement(self, *, there: bool) -> None:
+        key = (HOME, "advertisement")
+        if there:
+            self.world.stores.l2_advertisements.put(key, builders.l2_object("advertisement"))
+        else:
+            self.world.stores.l2_advertisements.remove(key)
+        self.compiling.due()
 
     def pool(self, name: str, *texts: str, labelled: str = "") -> None:
         self.world.stores.pools.put((HOME, name), builders.pool_object(name, *texts, labelled=labelled))
@@ -74,7 +83,7 @@ async def test_a_pool_that_is_replaced_stays_in_force_meanwhile(bench: Bench) ->
         await bench.clock.advance(2.0)
         assert bench.brought == []
         bench.pool("another", "192.0.2.8/29")
-        await bench.clock.advance(compiling.LOOK_AGAIN_SECONDS)
+        await bench.clock.advance(2 * compiling.LOOK_AGAIN_SECONDS)
         assert bench.brought == [["another"]]
 
 
@@ -84,8 +93,25 @@ async def test_a_range_that_moves_between_pools_stays_in_force_meanwhile(bench: 
         await bench.clock.advance(2.0)
         assert bench.brought == []
         bench.pool("upper", "192.0.2.8/29")
-        await bench.clock.advance(compiling.LOOK_AGAIN_SECONDS)
+        await bench.clock.advance(2 * compiling.LOOK_AGAIN_SECONDS)
         assert bench.brought == [["pool", "upper"]]
+
+
+async def test_an_advertisement_that_is_replaced_with_its_pool_stays_in_force_meanwhile(bench: Bench) -> None:
+    bench.advertisement(there=True)
+    bench.compiling.configure()
+    async with bench.running():
+        bench.no_pool("pool")
+        await bench.clock.advance(0.1)
+        bench.advertisement(there=False)
+        # Back shortly before it is looked at again, the advertisement shortly after that.
+        await bench.clock.advance(1.85)
+        bench.pool("pool", "192.0.2.0/28")
+        await bench.clock.advance(0.1)
+        bench.advertisement(there=True)
+        await bench.clock.advance(2.0)
+        assert bench.brought
+        assert all(names == ["advertisement", "pool"] for names in bench.brought)
 
 
 async def test_a_pool_whose_services_have_moved_goes(bench: Bench) -> None:
@@ -113,6 +139,13 @@ async def test_nobody_waits_for_ever(bench: Bench) -> None:
     ids=["larger", "smaller-around-it", "another", "unreadable"],
 )
 async def test_what_strands_nobody_comes_into_force_at_once(bench: Bench, name: str, texts: tuple[str, ...]) -> None:
+    """Addresses that nobody announces, or that are of no pool anyway, strand nobody."""
+    for other in (
+        builders.service("foreign", holds="203.0.113.1"),
+        dataclasses.replace(builders.service("internal", holds="192.0.2.1"), is_load_balancer=False),
+        dataclasses.replace(builders.service("shared", holds="192.0.2.2"), ingress_extra=True),
+    ):
+        bench.world.services.put(other.key, other)
     async with bench.running():
         bench.pool(name, *texts)
         await bench.clock.settle()

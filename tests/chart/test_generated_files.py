@@ -42,11 +42,11 @@ def test_check_reports_missing_stale_and_surplus_files() -> None:
 def test_check_writes_nothing_and_fails(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "ROOT", tmp_path)
     target = tmp_path / "page.md"
-    assert output.run("generate.page", lambda: {target: "new\n"}, list, ["--check"]) == 1
+    assert output.settle("generate.page", lambda: {target: "new\n"}, list, check=True) == 1
     assert not target.exists()
-    assert output.run("generate.page", lambda: {target: "new\n"}, list, []) == 0
+    assert output.settle("generate.page", lambda: {target: "new\n"}, list, check=False) == 0
     assert target.read_text() == "new\n"
-    assert output.run("generate.page", lambda: {target: "new\n"}, lambda: [target], ["--check"]) == 0
+    assert output.settle("generate.page", lambda: {target: "new\n"}, lambda: [target], check=True) == 0
 
 
 def test_a_file_that_is_no_longer_generated_is_deleted(tmp_path: pathlib.Path) -> None:

@@ -41,6 +41,9 @@ class Installation:
             return not self.ending()
         now = self._clock.monotonic()
         if now >= self._ask_at:
+            if now - self._ask_at >= GIVE_UP_SECONDS:
+                # Nobody has asked for so long: what was refused then says nothing of the time between.
+                self._missing_since = None
             self._ask_at, self._stands = now + ASK_AGAIN_SECONDS, False
             why = await self._why_not()
             self._stands = not why

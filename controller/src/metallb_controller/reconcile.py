@@ -28,7 +28,7 @@ from metallb_core.runtime import clock, log
 LOG = log.get("allocation")
 LOOK_AGAIN_SECONDS = 1.0
 UNSEEN_POOL_SECONDS = 30.0
-"""The hold of an address of a pool that this process has never seen: other tools may apply other pools, each in its time."""
+"""So long after the start of leading an address stays that is of a pool never seen here: several tools may apply pools, each in its time."""
 
 
 def patch(
@@ -87,8 +87,9 @@ class Reconciler:
         self._noticed: dict[services.ServiceKey, float] = {}
         # Names of all pools that were ever in force here.
         self._pools_seen: set[str] = set()
-        # Services that lose an address unless that is cured, and since when.
-        self._losing: dict[services.ServiceKey, float] = {}
+        self._began = float("-inf")
+        # Services that lose an address unless that is cured: since when, and for how long that has to be so.
+        self._losing: dict[services.ServiceKey, tuple[float, float]] = {}
         self._told: dict[services.ServiceKey, frozenset[converge.EventIntent]] = {}
         # Services that belong to another class since a moment ago, and the conditions they had when they were ours.
         self._leaving: dict[services.ServiceKey, tuple[conditions.Condition, ...]] = {}
@@ -105,6 +106,7 @@ class Reconciler:
         self.book = ledger.Ledger()
         self._written_on.clear()
         self._losing.clear()
+        self._began = self._clock.monotonic()
         self._waiting = waiting.Waiting()
         self._config = config
         self.book.set_pools(config.pools)
@@ -158,9 +160,16 @@ class Reconciler:
             return None
         plan = converge.converge(service, self.book, self._config.pools.values(), left_out=self._config.left_out)
         self._wait_or_not(service, plan)
-        too_early = await self._too_early(service, plan)
+        too_early = self._too_early(service, plan)
         if too_early is not None:
             return too_early
+        if plan.hold >= converge.POOL_SECONDS:
+            if not await self._stands():
+                return LOOK_AGAIN_SECONDS
+            now = converge.converge(service, self.book, self._config.pools.values(), left_out=self._config.left_out)
+            if self._services.get(key) is not service or now != plan:
+                # The API server was asked, and meanwhile somebody else may have got what was meant for this one.
+                return 0.0
         unsettled = self.book.reserved(key)
         told = self._news(service, plan)
         if plan.write or (unsettled and unsettled != plan.addresses):
@@ -171,6 +180,7 @@ class Reconciler:
             version = await self._write(service, patch(service, plan, told))
             if version is None:
                 return None
+            self._losing.pop(key, None)
             if version != service.resource_version:
                 self._assigned(service, plan)
             told = []
@@ -179,22 +189,25 @@ class Reconciler:
             await self._write(service, patch_of_conditions(service, told))
         return None
 
-    async def _too_early(self, service: services.Service, plan: converge.Plan) -> float | None:
+    def _too_early(self, service: services.Service, plan: converge.Plan) -> float | None:
         """In how many seconds to look again, where an address goes that nobody asked to go; None where it is time."""
         if not plan.hold:
             self._losing.pop(service.key, None)
             return None
-        now, hold = self._clock.monotonic(), plan.hold
-        if hold >= converge.POOL_SECONDS and request.annotation(service, request.ORIGIN) not in {"", *self._pools_seen}:
-            hold = max(hold, UNSEEN_POOL_SECONDS)
-        if service.key not in self._losing:
-            self._losing[service.key] = now
+        now = self._clock.monotonic()
+        since, hold = self._losing.get(service.key, (now, 0.0))
+        if hold != plan.hold:
+            since = now
+            self._losing[service.key] = since, plan.hold
             why = "; ".join(event.message for event in plan.events if event.reason == "ClearAssignment")
-            LOG.warn("about to lose an address", service=str(service.key), seconds=hold, why=why)
-        left = self._losing[service.key] + hold - now
-        if left > 0:
-            return left
-        return None if await self._stands() else LOOK_AGAIN_SECONDS
+            LOG.warn("about to lose an address", service=str(service.key), why=why)
+        until = since + plan.hold
+        if plan.hold >= converge.POOL_SECONDS and request.annotation(service, request.ORIGIN) not in {
+            "",
+            *self._pools_seen,
+        }:
+            until = max(until, self._began + UNSEEN_POOL_SECONDS)
+        return until - now if until > now else None
 
     async def _leave(self, service: services.Service) -> None:
         """Take our conditions off a Service that is not ours, unless whoever it belongs to now has written them."""

@@ -3,7 +3,7 @@
 - Many changes at once make one pass.
 - A group of kinds, layer 2's or BGP's, counts when all of it has been listed: half a configuration would be a wrong one.
 - A pool that goes, or shrinks, does not silence the addresses that Services still have of it: until the controller has moved them the last
-  configuration stays in force, for a bounded time. A pool that is replaced by another then costs no route, and no answer.
+  configuration stays in force, all of it, for a bounded time. A pool that is replaced by another then costs no route, and no answer.
 """
 
 import asyncio
@@ -65,9 +65,15 @@ class Compiling:
             await asyncio.sleep(0)
 
     async def _wait_caught_up(self) -> None:
-        """Wait until no Service has an address that would be in no pool any more, but not for ever."""
+        """Wait until no Service has an address that would be in no pool any more, but not for ever.
+
+        Where that was so, what comes with the pool, its advertisement say, may be a moment behind it: wait until changes cease, too.
+        """
         give_up = self._clock.monotonic() + PATIENCE_SECONDS
-        while self._world.strands() and self._clock.monotonic() < give_up:
+        waited = False
+        while (self._world.strands() or (waited and self._due.is_set())) and self._clock.monotonic() < give_up:
+            waited = True
+            self._due.clear()
             await self._clock.sleep(LOOK_AGAIN_SECONDS)
 
     def configure(self) -> None:

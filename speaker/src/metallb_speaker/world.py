@@ -52,6 +52,11 @@ class Stores:
     secrets: store.Store[Named, workloads.Secret] = dataclasses.field(default_factory=store.Store)
 
 
+def _holds_less(now: pools.Pool | None, before: pools.Pool) -> bool:
+    """Whether an address of `before` may be in `now` no more."""
+    return now is None or (now.intervals, now.avoid_buggy_ips) != (before.intervals, before.avoid_buggy_ips)
+
+
 class World:
     """The stores are filled by informers; members and links by the deadline process. One owner, the event loop."""
 
@@ -114,11 +119,12 @@ class World:
     def strands(self) -> bool:
         """Whether a Service has an address of a pool in force that would be in no pool if the pools were compiled now."""
         due = compiled.compile(compiled.Resources(pools=tuple(self.stores.pools.values())), self.config)
-        changed = [pool for name, pool in self.config.pools.items() if due.pools.get(name) != pool]
+        changed = [pool for name, pool in self.config.pools.items() if _holds_less(due.pools.get(name), pool)]
         if not changed:
             return False
         return any(
             service.is_load_balancer
+            and not service.ingress_extra
             and pools.containing(changed, service.ingress) is not None
             and pools.containing(due.pools.values(), service.ingress) is None
             for service in self.services.values()

@@ -107,6 +107,9 @@ def converge(
         return _completed(service, search, kept, book, families, loss)
     found = search.run() if asked.pool not in left_out else _unreadable(asked.pool)
     if isinstance(found, choice.Found):
+        if loss is not None and not (set(asked.addresses) <= set(service.ingress) and asked.pool in {"", source}):
+            # What its user asks for now can be had.
+            loss = dataclasses.replace(loss, hold=0.0)
         return _plan(service, found.addresses, found.pool, loss=loss)
     if kept:
         event = EventIntent(
