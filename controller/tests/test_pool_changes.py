@@ -190,6 +190,18 @@ async def test_two_installations_in_two_namespaces(world: World) -> None:
 # Removal
 
 
+@contextlib.asynccontextmanager
+async def installed(world: World) -> AsyncIterator[None]:
+    """A whole installation, in which `web` has an address of the pool `a`."""
+    world.namespace()
+    world.deployment()
+    world.pool(HOME, "a", "192.0.2.0/28")
+    world.service("web")
+    async with world.controller(HOME, deployment=DEPLOYMENT):
+        await world.wait(lambda: world.address("web") == "192.0.2.0")
+        yield
+
+
 def namespace_ends(world: World) -> None:
     world.namespace(**DELETED)
 
@@ -222,12 +234,7 @@ async def test_a_removal_takes_no_address(
     monkeypatch.setattr(converge, "POOL_SECONDS", 0.2)
     monkeypatch.setattr(reconcile, "LOOK_AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(installation, "ASK_AGAIN_SECONDS", 0.01)
-    world.namespace()
-    world.deployment()
-    world.pool(HOME, "a", "192.0.2.0/28")
-    world.service("web")
-    async with world.controller(HOME, deployment=DEPLOYMENT):
-        await world.wait(lambda: world.address("web") == "192.0.2.0")
+    async with installed(world):
         world.pool(HOME, "b", "198.51.100.0/28")
         world.service("other", loadBalancerIP="198.51.100.1")
         await world.wait(lambda: world.address("other"))
@@ -243,12 +250,7 @@ async def test_a_removal_takes_no_address(
 
 async def test_the_installation_stands_and_a_pool_goes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(converge, "POOL_SECONDS", 0.2)
-    world.namespace()
-    world.deployment()
-    world.pool(HOME, "a", "192.0.2.0/28")
-    world.service("web")
-    async with world.controller(HOME, deployment=DEPLOYMENT):
-        await world.wait(lambda: world.address("web") == "192.0.2.0")
+    async with installed(world):
         world.pool(HOME, "b", "198.51.100.0/28")
         world.no_pool("a")
         await world.wait(lambda: world.address("web") == "198.51.100.0")

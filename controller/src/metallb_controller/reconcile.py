@@ -158,7 +158,7 @@ class Reconciler:
         if not converge.is_ours(service, self._class):
             await self._leave(service)
             return None
-        plan = converge.converge(service, self.book, self._config.pools.values(), left_out=self._config.left_out)
+        plan = self._plan(service)
         self._wait_or_not(service, plan)
         too_early = self._too_early(service, plan)
         if too_early is not None:
@@ -166,8 +166,7 @@ class Reconciler:
         if plan.hold >= converge.POOL_SECONDS:
             if not await self._stands():
                 return LOOK_AGAIN_SECONDS
-            now = converge.converge(service, self.book, self._config.pools.values(), left_out=self._config.left_out)
-            if self._services.get(key) is not service or now != plan:
+            if self._services.get(key) is not service or self._plan(service) != plan:
                 # The API server was asked, and meanwhile somebody else may have got what was meant for this one.
                 return 0.0
         unsettled = self.book.reserved(key)
@@ -189,6 +188,9 @@ class Reconciler:
             await self._write(service, patch_of_conditions(service, told))
         return None
 
+    def _plan(self, service: services.Service) -> converge.Plan:
+        return converge.converge(service, self.book, self._config.pools.values(), left_out=self._config.left_out)
+
     def _too_early(self, service: services.Service, plan: converge.Plan) -> float | None:
         """In how many seconds to look again, where an address goes that nobody asked to go; None where it is time."""
         if not plan.hold:
@@ -202,10 +204,8 @@ class Reconciler:
             why = "; ".join(event.message for event in plan.events if event.reason == "ClearAssignment")
             LOG.warn("about to lose an address", service=str(service.key), why=why)
         until = since + plan.hold
-        if plan.hold >= converge.POOL_SECONDS and request.annotation(service, request.ORIGIN) not in {
-            "",
-            *self._pools_seen,
-        }:
+        origin = request.annotation(service, request.ORIGIN)
+        if plan.hold >= converge.POOL_SECONDS and origin and origin not in self._pools_seen:
             until = max(until, self._began + UNSEEN_POOL_SECONDS)
         return until - now if until > now else None
 
